@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package agent is a node's agent: it looks at what is on the node, asks the
+// planner what to do next, does it, and reports.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/container"
+	"github.com/flocker-project/flocker/converge"
+	"github.com/flocker-project/flocker/migrate"
+	"github.com/flocker-project/flocker/network"
+	"github.com/flocker-project/flocker/transfer"
+)
+
+// Network is the node's network as the agent uses it; network.Network and its in-memory twin have it.
+type Network interface {
+	// Ensure makes what containers need of the node's network, where it is not there yet.
+	Ensure(ctx context.Context) error
+	SetGate(ctx context.Context, netns string, open bool) error
+	GateOpen(ctx context.Context, netns string) (bool, error)
+	DialInside(ctx context.Context, netns string, port int) error
+	Listening(ctx context.Context) (map[network.Port]string, error)
+	Publish(ctx context.Context, set []network.Publication) error
+}
+
+// link is the connection to the control service.
+type link interface {
+	OpenSession(ctx context.Context, req api.SessionRequest) (api.Session, error)
+	Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error
+	Report(ctx context.Context, r api.ObservedReport) error
+	Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error)
+	Progress(ctx context.Context, p cluster.MoveProgress) error
+}
+
+// Config is what an agent is made from. Every field but Fault is needed.
+type Config struct {
+	Node    cluster.NodeID
+	Self    api.SessionRequest // name, addresses, boot, version
+	Link    link
+	Pool    *backend.Pool
+	Engine  container.Engine
+	Network Network
+	Notes   *migrate.Notes
+	// Peers reach other nodes' agents; Streams carry data to them.
+	Peers   *api.PeerClient
+	Streams *transfer.Dialer
+	// Fault, where set, is called at the named points of a move; drills end the process there.
+	Fault func(point string)
+	Log   *slog.Logger
+}
+
+// Agent runs a node. Make it with New, then Run it.
+type Agent struct {
+	Config
+	mover *migrate.Node
+
+	mirror  *mirror
+	objects *objects
+	status  *statuses
+	expose  *exposure
+	lives   *lives
+	ready   *readiness
+	wake    *converge.Waker
+
+	mu       sync.Mutex
+	observed cluster.Observed // the last complete look
+	prepared bool             // the node's network is as it should be; false again once the runtime was away
+	active   map[cluster.MoveID]*transitions
+	places   map[string]place // where each application's holder is on the network
+}
+
+// New makes an agent, with the part of it that carries out moves.
+func New(c Config) *Agent {
+	lives := newLives()
+	c.Engine = engine{c.Engine, lives}
+	a := &Agent{
+		Config:  c,
+		mirror:  newMirror(),
+		objects: newObjects(),
+		status:  newStatuses(),
+		wake:    converge.NewWaker(),
+		lives:   lives,
+		ready:   newReadiness(),
+		active:  map[cluster.MoveID]*transitions{},
+		places:  map[string]place{},
+	}
+	a.expose = &exposure{agent: a, ports: map[string][]network.Publication{}}
+	a.mover = &migrate.Node{
+		ID: c.Node, Store: a, Peers: c.Peers, Streams: c.Streams,
+		Pool: c.Pool, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,
+		Log: c.Log, Fault: c.Fault, View: a.view, PortsInUse: a.portsInUse,
+	}
+	return a
+}
+
+// Run works until ctx ends, then waits for what it has begun. Containers and
+// mounts stay as they are.
+func (a *Agent) Run(ctx context.Context) error {
+	events, err := a.Engine.Events(ctx)
+	if err != nil {
+		return fmt.Errorf("listen to the container runtime: %w", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { a.keepSession(ctx); return nil })
+	g.Go(func() error { a.forward(ctx, events); return nil })
+	g.Go(func() error {
+		loop := converge.Loop{Wake: a.wake, Round: a.round, Log: a.Log}
+		return loop.Run(ctx)
+	})
+	err = g.Wait()
+	a.objects.wait()
+	a.ready.work.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *Agent) forward(ctx context.Context, events <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, ok := <-events:
+			if !ok {
+				return
+			}
+			a.wake.Wake()
+		}
+	}
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// mirror is the desired state as the watch stream built it up. What it gives out is
+// never changed afterwards.
+type mirror struct {
+	mu      sync.Mutex
+	desired cluster.Desired
+	session api.Session
+	changed chan struct{} // closed at each change
+}
+
+func newMirror() *mirror {
+	return &mirror{desired: cluster.NewDesired(), changed: make(chan struct{})}
+}
+
+// begin starts over in a new session: nothing read before counts (rule 9).
+func (m *mirror) begin(s api.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.session.ID == s.ID && m.session.Incarnation == s.Incarnation {
+		return
+	}
+	m.session = s
+	m.desired.Complete = false
+	m.signal()
+}
+
+func (m *mirror) signal() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+func (m *mirror) read() (cluster.Desired, api.Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.desired, m.session
+}
+
+// apply takes one message in and says whether anything changed.
+func (m *mirror) apply(e api.WatchEvent) bool {
+	if e.Full == nil && e.Put == nil && e.Delete == nil {
+		return false
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e.Full != nil {
+		m.desired = *e.Full
+		m.desired.Complete = true
+		m.desired.Session = m.session.ID
+		m.desired.Incarnation = m.session.Incarnation
+	}
+	m.desired = withPart(m.desired, e)
+	if e.Revision > m.desired.Revision {
+		m.desired.Revision = e.Revision
+	}
+	m.signal()
+	return true
+}
+
+// reached waits until the mirror has caught up with a revision.
+func (m *mirror) reached(ctx context.Context, rev cluster.Revision) error {
+	for {
+		m.mu.Lock()
+		at, changed := m.desired.Revision, m.changed
+		m.mu.Unlock()
+		if at >= rev {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// withPart returns d with the differences of e, on maps of its own.
+func withPart(d cluster.Desired, e api.WatchEvent) cluster.Desired {
+	d.Nodes = maps.Clone(d.Nodes)
+	d.Datasets = maps.Clone(d.Datasets)
+	d.Applications = maps.Clone(d.Applications)
+	d.Moves = maps.Clone(d.Moves)
+	d.Leases = maps.Clone(d.Leases)
+	d.Elsewhere = maps.Clone(d.Elsewhere)
+	fresh := cluster.NewDesired()
+	if d.Nodes == nil {
+		d.Nodes = fresh.Nodes
+	}
+	if d.Datasets == nil {
+		d.Datasets = fresh.Datasets
+	}
+	if d.Applications == nil {
+		d.Applications = fresh.Applications
+	}
+	if d.Moves == nil {
+		d.Moves = fresh.Moves
+	}
+	if d.Leases == nil {
+		d.Leases = fresh.Leases
+	}
+	if d.Elsewhere == nil {
+		d.Elsewhere = fresh.Elsewhere
+	}
+	if e.Put != nil {
+		putPart(d, *e.Put)
+	}
+	if e.Delete != nil {
+		deletePart(d, *e.Delete)
+	}
+	return d
+}
+
+func putPart(d cluster.Desired, p api.DesiredPart) {
+	for _, v := range p.Nodes {
+		d.Nodes[v.ID] = v
+	}
+	for _, v := range p.Datasets {
+		d.Datasets[v.ID] = v
+	}
+	for _, v := range p.Applications {
+		d.Applications[v.Name] = v
+	}
+	for _, v := range p.Moves {
+		d.Moves[v.ID] = v
+	}
+	for _, v := range p.Leases {
+		d.Leases[v.Dataset] = v
+	}
+	maps.Copy(d.Elsewhere, p.Elsewhere)
+}
+
+func deletePart(d cluster.Desired, k api.DesiredKeys) {
+	for _, id := range k.Nodes {
+		delete(d.Nodes, id)
+		delete(d.Elsewhere, id)
+	}
+	for _, id := range k.Datasets {
+		delete(d.Datasets, id)
+	}
+	for _, name := range k.Applications {
+		delete(d.Applications, name)
+	}
+	for _, id := range k.Moves {
+		delete(d.Moves, id)
+	}
+	for _, id := range k.Leases {
+		delete(d.Leases, id)
+	}
+}
+
+// incomplete makes the next watch begin with a full read.
+func (m *mirror) incomplete() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.desired.Complete = false
+	m.signal()
+}

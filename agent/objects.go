@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// objects keeps at most one step running for each object, and holds objects still
+// while a cut-over works on them.
+type objects struct {
+	mu      sync.Mutex
+	busy    map[string]bool
+	changes map[string]int // grows whenever an object may have changed
+	claims  map[cluster.MoveID]bool
+	freed   chan struct{} // closed whenever something is freed
+	running sync.WaitGroup
+}
+
+func newObjects() *objects {
+	return &objects{
+		busy: map[string]bool{}, changes: map[string]int{},
+		claims: map[cluster.MoveID]bool{}, freed: make(chan struct{}),
+	}
+}
+
+// mark returns the state of change, to be given to begin: what was planned on a look
+// that is older than an object's last change is not done.
+func (o *objects) mark() map[string]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.changes)
+}
+
+// begin takes an object for a step, if it is free and has not changed since mark.
+func (o *objects) begin(object string, mark map[string]int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.busy[object] || o.changes[object] != mark[object] {
+		return false
+	}
+	o.take(object)
+	return true
+}
+
+func (o *objects) take(object string) {
+	o.busy[object] = true
+	o.changes[object]++
+	o.running.Add(1)
+}
+
+func (o *objects) end(object string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.busy, object)
+	o.changes[object]++
+	o.running.Done()
+	close(o.freed)
+	o.freed = make(chan struct{})
+}
+
+// hold waits until none of the objects has a step running, and keeps them from
+// getting one until release is called.
+func (o *objects) hold(ctx context.Context, names []string) (release func(), err error) {
+	for {
+		o.mu.Lock()
+		free := true
+		for _, n := range names {
+			free = free && !o.busy[n]
+		}
+		if free {
+			for _, n := range names {
+				o.take(n)
+			}
+			o.mu.Unlock()
+			return func() {
+				for _, n := range names {
+					o.end(n)
+				}
+			}, nil
+		}
+		freed := o.freed
+		o.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-freed:
+		}
+	}
+}
+
+// claim marks a move's function as running in this process; false when it runs already.
+func (o *objects) claim(id cluster.MoveID) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.claims[id] {
+		return false
+	}
+	o.claims[id] = true
+	return true
+}
+
+func (o *objects) unclaim(id cluster.MoveID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.claims, id)
+}
+
+func (o *objects) claimed() map[cluster.MoveID]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.claims)
+}
+
+// wait returns when no step runs any more.
+func (o *objects) wait() { o.running.Wait() }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/plan"
+)
+
+// round is one turn of the loop: look, report, plan, begin steps. Steps run beside
+// the loop and wake it when they end.
+func (a *Agent) round(ctx context.Context) error {
+	mark := a.objects.mark()
+	observed, err := a.look(ctx)
+	if err != nil {
+		a.status.blind(err)
+		a.report(ctx, a.lastObserved())
+		return err
+	}
+	a.status.seeing()
+	desired, session := a.mirror.read()
+	observed.Session, observed.Revision = session.ID, desired.Revision
+
+	steps := plan.Next(desired, observed)
+	a.status.planned(steps)
+	a.remember(observed)
+	a.report(ctx, observed)
+	if desired.Complete {
+		if err := a.expose.settle(ctx, desired, observed); err != nil {
+			a.Log.Error("publish ports", "error", err)
+		}
+	}
+	for _, s := range steps {
+		a.start(ctx, s, mark)
+	}
+	return nil
+}
+
+// look prepares the node's network where that is not done, and looks at everything.
+func (a *Agent) look(ctx context.Context) (cluster.Observed, error) {
+	if !a.prepared {
+		if err := a.Network.Ensure(ctx); err != nil {
+			return cluster.Observed{}, fmt.Errorf("prepare the node's network: %w", err)
+		}
+	}
+	observed, err := a.discover(ctx)
+	a.prepared = err == nil
+	return observed, err
+}
+
+// start begins a step where its object is free and not backing off.
+func (a *Agent) start(ctx context.Context, s plan.Step, mark map[string]int) {
+	if _, waits := s.(plan.Wait); waits {
+		return
+	}
+	object := s.Object()
+	if !a.status.due(object, a.wake) || !a.objects.begin(object, mark) {
+		return
+	}
+	go func() {
+		defer a.wake.Wake()
+		defer a.objects.end(object)
+		err := a.do(ctx, s)
+		if ctx.Err() != nil {
+			return
+		}
+		a.status.done(s, err)
+		if err != nil {
+			a.Log.Error("step failed", "step", s.Kind(), "object", object, "error", err)
+			return
+		}
+		a.Log.Info("step done", "step", s.Kind(), "object", object)
+	}()
+}
+
+func (a *Agent) remember(o cluster.Observed) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.observed = o
+}
+
+func (a *Agent) lastObserved() cluster.Observed {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.observed
+}
+
+// report tells control what changed since the last report that it took.
+func (a *Agent) report(ctx context.Context, o cluster.Observed) {
+	_, session := a.mirror.read()
+	if session.ID == "" {
+		return
+	}
+	o.Session, o.Node, o.BootID = session.ID, a.Node, a.Self.BootID
+	o.Status = a.status.read()
+	a.ready.explain(o.Status)
+	if !a.status.differs(o) {
+		return
+	}
+	if err := a.Link.Report(ctx, api.ObservedReport{Session: session.ID, Observed: o}); err != nil {
+		a.Log.Debug("report", "error", err) // the session's loop says why, once
+		return
+	}
+	a.status.reported(o)
+}
+
+func same(a, b cluster.Observed) bool {
+	a.Revision, b.Revision = 0, 0
+	a.Claims, b.Claims = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// do carries out one step.
+func (a *Agent) do(ctx context.Context, s plan.Step) error {
+	switch s := s.(type) {
+	case plan.CreateVolume, plan.MakeHead, plan.Mount, plan.Unmount, plan.DropHead,
+		plan.DestroyCopy, plan.Resize, plan.PruneSnapshot:
+		return a.doStorage(ctx, s)
+	case plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer,
+		plan.OpenGate, plan.CloseGate:
+		return a.doContainer(ctx, s)
+	case plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+		return a.doMove(ctx, s)
+	case plan.Wait:
+		return nil
+	}
+	return fmt.Errorf("step %s is not known to this version", s.Kind())
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/plan"
+)
+
+func (a *Agent) doStorage(ctx context.Context, s plan.Step) error {
+	switch s := s.(type) {
+	case plan.CreateVolume:
+		return a.Pool.Create(ctx, backend.Spec{Dataset: s.Dataset, Size: s.Size, Profile: s.Profile, Epoch: s.Epoch})
+	case plan.MakeHead:
+		spec := backend.Spec{Dataset: s.Dataset, Size: s.Size, Epoch: s.Epoch}
+		return a.Pool.Clone(ctx, s.Dataset, s.Snapshot, spec, s.Scratch)
+	case plan.Mount:
+		// The epoch goes on the data first: a crash in between leaves data that says who owns it.
+		if err := a.Pool.SetEpoch(ctx, s.Dataset, s.Epoch, ""); err != nil {
+			return err
+		}
+		_, err := a.Pool.Mount(ctx, s.Dataset)
+		return err
+	case plan.Unmount:
+		return a.Pool.Unmount(ctx, s.Dataset)
+	case plan.DropHead:
+		return a.Pool.DropHead(ctx, s.Dataset)
+	case plan.DestroyCopy:
+		return a.Pool.Destroy(ctx, s.Dataset)
+	case plan.Resize:
+		return a.Pool.Resize(ctx, s.Dataset, s.Size)
+	case plan.PruneSnapshot:
+		return a.Pool.DeleteSnapshot(ctx, s.Dataset, s.Snapshot)
+	}
+	return fmt.Errorf("step %s is not about storage", s.Kind())
+}

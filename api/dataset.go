@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// DatasetRequest asks for a new dataset.
+type DatasetRequest struct {
+	ID       cluster.DatasetID `json:"id,omitempty" doc:"UUID; made up when empty"`
+	Name     string            `json:"name,omitempty" doc:"unique in the cluster; the metadata's name when empty, else the id"`
+	Node     string            `json:"node" doc:"the owner: name, UUID, prefix of the UUID, or address of a node"`
+	Size     int64             `json:"size,omitempty" doc:"bytes; 0 is unlimited on peer-to-peer storage"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	Profile  string            `json:"profile,omitempty"`
+}
+
+// DatasetChange changes a dataset.
+type DatasetChange struct {
+	Size *int64 `json:"size,omitempty" doc:"new limit in bytes"`
+}
+
+// DatasetInfo is a dataset with what the nodes see of it.
+type DatasetInfo struct {
+	cluster.Dataset
+	Path   string     `json:"path,omitempty" doc:"where the owner has it mounted"`
+	UsedBy []string   `json:"used_by,omitempty" doc:"applications"`
+	Copies []CopyInfo `json:"copies,omitempty" doc:"on every node that has one, the owner's first"`
+	// Pending is why something is still to be done.
+	Pending []Pending `json:"pending,omitempty"`
+}
+
+// CopyInfo is a copy on a node.
+type CopyInfo struct {
+	cluster.Copy
+	Node     cluster.NodeID `json:"node"`
+	NodeName string         `json:"node_name"`
+	Owner    bool           `json:"is_owner,omitempty"`
+}
+
+// datasets is the part of the control service for datasets.
+type datasets interface {
+	CreateDataset(ctx context.Context, by string, r DatasetRequest) (cluster.Dataset, error)
+	ListDatasets(ctx context.Context) ([]DatasetInfo, error)
+	GetDataset(ctx context.Context, ref string) (DatasetInfo, error)
+	ChangeDataset(ctx context.Context, by, ref string, c DatasetChange) (cluster.Dataset, error)
+	DeleteDataset(ctx context.Context, by, ref string) (cluster.Dataset, error)
+}

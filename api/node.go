@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"context"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// NodeInfo is a node with what it sees.
+type NodeInfo struct {
+	cluster.Node
+	IsAlive      bool             `json:"alive"`
+	Storage      cluster.Storage  `json:"storage"`
+	Silent       cluster.Duration `json:"silent,omitempty" doc:"since it was last heard, while it is not alive"`
+	Applications []string         `json:"applications,omitempty"`
+	Datasets     int              `json:"datasets" doc:"owned by it"`
+	Replicas     int              `json:"replicas" doc:"copies on it of datasets that others own"`
+}
+
+// FenceRequest is an operator's word that a node is off.
+type FenceRequest struct {
+	// IsOff must be true: whoever says it while the node still runs can lose data.
+	IsOff bool `json:"is_off"`
+}
+
+// FenceReply is the fenced node, and the moves that ended with it.
+type FenceReply struct {
+	Node  cluster.Node   `json:"node"`
+	Moves []cluster.Move `json:"moves,omitempty"`
+}
+
+// nodes is the part of the control service for nodes.
+type nodes interface {
+	ListNodes(ctx context.Context) ([]NodeInfo, error)
+	ForgetNode(ctx context.Context, by, ref string) error
+}

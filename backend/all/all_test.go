@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package all_test
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/all"
+	"github.com/flocker-project/flocker/cluster"
+)
+
+func open(t *testing.T, name, options string) (backend.Driver, error) {
+	t.Helper()
+	return all.Open(t.Context(), name, func(into any) error {
+		return yaml.Load([]byte(options), into, yaml.WithKnownFields())
+	}, slog.New(slog.DiscardHandler))
+}
+
+func TestOpenReadsSizes(t *testing.T) {
+	for text, want := range map[string]int64{"total: 4096": 4096, "total: 2GiB": 2 << 30, "total: 20 MB": 20_000_000} {
+		driver, err := open(t, "mem", text)
+		if err != nil {
+			t.Errorf("Open(%s) = %v", text, err)
+			continue
+		}
+		_, total, err := driver.(backend.Space).Space(t.Context())
+		if err != nil || total != want {
+			t.Errorf("Space with %s = %d, %v; want %d", text, total, err, want)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, options := range []string{"total: -1", "total: 1.5GiB", "total: many", "total: 99999999999TiB", "totl: 1"} {
+		if _, err := open(t, "mem", options); err == nil {
+			t.Errorf("Open(%s) = nil; want an error", options)
+		}
+	}
+	if _, err := open(t, "tape", ""); !errors.Is(err, cluster.ErrInvalid) {
+		t.Errorf("Open(tape) = %v; want %v", err, cluster.ErrInvalid)
+	}
+}
+
+func TestNames(t *testing.T) {
+	if names := all.Names(); !slices.IsSorted(names) || !slices.Contains(names, "btrfs") {
+		t.Errorf("Names = %v; want btrfs among them, in order", names)
+	}
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package backend is the storage contract, and Pool, the one type through which
+// all other code uses storage.
+package backend
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// DataDir is the folder inside a dataset that containers see. The dataset's root
+// itself is Flocker's, so that a path that is not mounted has no such folder and a
+// container's start fails instead of writing beside the data.
+const DataDir = "data"
+
+// Sentinels of the contract; drivers turn their vendor's errors into these.
+var (
+	ErrNotFound    = errors.New("no such volume")
+	ErrExists      = errors.New("volume exists")
+	ErrBusy        = errors.New("volume is in use") // wrapped with who uses it, where known
+	ErrNoSpace     = errors.New("no space left")
+	ErrChanged     = errors.New("changed since the snapshot")
+	ErrBaseMissing = errors.New("base snapshot is missing")
+	ErrUnsupported = errors.New("not supported by this back end")
+)
+
+// Spec is what a volume is made from. Pool has checked and rounded it.
+type Spec struct {
+	Dataset cluster.DatasetID
+	Size    int64 // bytes; 0 is unlimited
+	Profile string
+	Epoch   cluster.Epoch
+}
+
+// Driver is what every back end implements. Methods may be called again after any
+// failure or crash and then finish what was begun.
+type Driver interface {
+	// Create makes an empty writable head with DataDir in it and the epoch written on it.
+	// A volume that exists with the same size is success without a change; with another it is ErrExists.
+	Create(ctx context.Context, spec Spec) error
+	// Destroy removes the volume with its snapshots and half-received parts. An absent
+	// volume is success; a mounted or open one is ErrBusy and loses nothing.
+	Destroy(ctx context.Context, id cluster.DatasetID) error
+	// List returns every volume that is ours, from the back end's own metadata alone.
+	// What is half made or half received never appears as a head or a snapshot.
+	List(ctx context.Context) ([]cluster.Copy, error)
+	// SetEpoch writes the owner's epoch, and the move for which the head is scratch (empty: not scratch), on the
+	// head, durably. A smaller epoch than the one written is refused with ErrChanged.
+	SetEpoch(ctx context.Context, id cluster.DatasetID, epoch cluster.Epoch, scratch cluster.MoveID) error
+}
+
+// Space says how many bytes can still be written and how many there are in all.
+type Space interface {
+	Space(ctx context.Context) (free, total int64, err error)
+}
+
+// Mounter is for drivers that own their filesystem.
+type Mounter interface {
+	// Mount mounts the head read-write on path. Already mounted there is success.
+	Mount(ctx context.Context, id cluster.DatasetID, path string) error
+	// Unmount is never lazy. Not mounted is success; in use is ErrBusy with the user's name.
+	Unmount(ctx context.Context, id cluster.DatasetID) error
+	// Released proves that nothing can write to the head any more: no mount in any mount namespace, no open
+	// descriptor or mapping of any process, and, where snapshot is not empty, no change since that snapshot.
+	// What cannot be shown is an error: ErrBusy, ErrChanged, or the reason.
+	Released(ctx context.Context, id cluster.DatasetID, snapshot string) error
+}
+
+// Snapshotter is for drivers with cheap read-only snapshots.
+type Snapshotter interface {
+	// Snapshot takes a read-only snapshot of the head, flushed to disk first. Its name is derived from the lineage;
+	// the same lineage again returns the snapshot that exists.
+	Snapshot(ctx context.Context, id cluster.DatasetID, lineage Lineage) (cluster.Snapshot, error)
+	// DeleteSnapshot removes one; absent is success.
+	DeleteSnapshot(ctx context.Context, id cluster.DatasetID, name string) error
+	// Clone makes a writable head of dataset spec.Dataset as a new snapshot of a read-only snapshot of from (which may
+	// be the same dataset), with spec's size, epoch and scratch mark. An existing head is ErrExists.
+	Clone(ctx context.Context, from cluster.DatasetID, snapshot string, spec Spec, scratch cluster.MoveID) error
+	// DropHead removes the head and keeps the snapshots. Absent is success; in use is ErrBusy.
+	DropHead(ctx context.Context, id cluster.DatasetID) error
+}
+
+// Lineage names a point of a dataset's history.
+type Lineage struct {
+	Epoch  cluster.Epoch
+	Serial uint64
+}
+
+// Replicator sends snapshots between nodes.
+type Replicator interface {
+	// Send writes the snapshot, as a difference to base where base is not empty (ErrBaseMissing if it is not here).
+	Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error
+	// Receive reads what Send wrote. The snapshot appears, whole and verified, only after r ended with io.EOF and
+	// everything was applied and is durable; any other error of r leaves nothing behind. want is what the sender
+	// said of it; it is compared with what arrived. It may start its process before the first byte comes.
+	Receive(ctx context.Context, id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) (cluster.Snapshot, error)
+}
+
+// Resizer changes a volume's limit; safe while mounted.
+type Resizer interface {
+	// Resize sets the size in bytes; 0 is unlimited. Less than what is used is ErrNoSpace.
+	Resize(ctx context.Context, id cluster.DatasetID, size int64) error
+}
+
+// Attacher is for network storage: one volume, attached where it is used.
+type Attacher interface {
+	// Attach makes the volume's device appear on this node.
+	Attach(ctx context.Context, id cluster.DatasetID) error
+	// Detach confirms that this node can no longer reach the device.
+	Detach(ctx context.Context, id cluster.DatasetID) error
+	// Device is the path of the attached device.
+	Device(ctx context.Context, id cluster.DatasetID) (string, error)
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package btrfs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Growth begins when less than a quarter of the pool, but at most largestSpare, is free, and adds the same again.
+const (
+	smallestSpare = 128 << 20
+	largestSpare  = 4 << 30
+	// fastestWrites is how fast, in bytes a second, a pool is taken to fill at most.
+	fastestWrites = 1 << 30
+)
+
+// Space counts what the pool's file may still grow by as free.
+func (d *Driver) Space(context.Context) (free, total int64, err error) {
+	free, total, err = d.space()
+	if err != nil || d.file == nil {
+		return free, total, err
+	}
+	_, room, err := d.file.size()
+	return free + room, total + room, err
+}
+
+func (d *Driver) space() (free, total int64, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(d.root, &fs); err != nil {
+		return 0, 0, fmt.Errorf("free space of the pool: %w", err)
+	}
+	return int64(fs.Bavail) * fs.Bsize, int64(fs.Blocks) * fs.Bsize, nil
+}
+
+// Grow makes the pool's file larger when little is free in it. The driver does so by itself.
+func (d *Driver) Grow(context.Context) error {
+	_, err := d.grow()
+	return err
+}
+
+// grow also says how much is free to write before the next look is due.
+func (d *Driver) grow() (spare int64, err error) {
+	d.growing.Lock()
+	defer d.growing.Unlock()
+	free, total, err := d.space()
+	if err != nil {
+		return 0, err
+	}
+	step := min(max(total/4, smallestSpare), largestSpare)
+	if free >= step {
+		return free - step/2, nil
+	}
+	added, err := d.file.grow(step)
+	if err != nil {
+		return free / 2, err
+	}
+	if added == 0 {
+		return free + largestSpare, nil // at its limit: nothing to hurry for
+	}
+	d.log.Info("pool grown", slog.String("file", d.config.File), slog.Int64("bytes", added))
+	return (free + added) / 2, nil
+}
+
+// watch grows the pool while writers fill it: it looks again before they can have filled what is free.
+func (d *Driver) watch(ctx context.Context) {
+	failed := ""
+	for {
+		spare, err := d.grow()
+		if err != nil && err.Error() != failed {
+			failed = err.Error()
+			d.log.Error("pool cannot grow", slog.Any("error", err))
+		}
+		wait := time.Duration(float64(spare) / fastestWrites * float64(time.Second))
+		timer := time.NewTimer(min(max(wait, 250*time.Millisecond), 10*time.Second))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}

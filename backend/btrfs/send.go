@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package btrfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// pipeSize lets the kernel run ahead of the network.
+const pipeSize = 1 << 20
+
+// Send lets the kernel write its stream into a pipe, and copies it to w.
+func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error {
+	parent := uint64(0)
+	if base != "" {
+		info, err := d.readOnly(id, base)
+		if err != nil {
+			return fmt.Errorf("base %s: %w: %w", base, backend.ErrBaseMissing, err)
+		}
+		parent = info.treeID
+	}
+	if _, err := d.readOnly(id, snapshot); err != nil {
+		return err
+	}
+	source, err := openDir(d.snapshot(id, snapshot))
+	if err != nil {
+		return err
+	}
+	out, in, err := os.Pipe()
+	if err != nil {
+		return errors.Join(fmt.Errorf("send: %w", err), unix.Close(source))
+	}
+	defer out.Close()
+	if _, err := unix.FcntlInt(in.Fd(), unix.F_SETPIPE_SZ, pipeSize); err != nil {
+		d.log.Debug("small pipe", "error", err)
+	}
+	sent := make(chan error, 1)
+	d.sends.Go(func() {
+		args := &sendArgs{fd: int64(in.Fd()), parentRoot: parent}
+		if parent != 0 {
+			args.cloneSources, args.cloneCount = &parent, 1
+		}
+		err := ioctl(source, iocSend, args)
+		sent <- errors.Join(err, in.Close(), unix.Close(source))
+	})
+	return finishSend(ctx, out, w, sent)
+}
+
+// finishSend copies the stream until its end or that of ctx. The kernel stops at its next write into the closed pipe;
+// that is not waited for.
+func finishSend(ctx context.Context, out *os.File, w io.Writer, sent <-chan error) error {
+	stop := context.AfterFunc(ctx, func() {
+		out.Close() // wakes the copy and fails the kernel's next write; the second close says so too
+	})
+	defer stop()
+	buffer := make([]byte, 256<<10)
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{out}, buffer)
+	if ctx.Err() != nil {
+		return fmt.Errorf("send: %w", ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	if err := <-sent; err != nil {
+		return fmt.Errorf("send: %w", sentinel(err))
+	}
+	return nil
+}
+
+// readOnly is the information of a snapshot that is there and whole.
+func (d *Driver) readOnly(id cluster.DatasetID, name string) (*subvolInfo, error) {
+	path := d.snapshot(id, name)
+	is, err := isSubvolume(path)
+	if err != nil {
+		return nil, err
+	}
+	if !is {
+		return nil, fmt.Errorf("snapshot %s: %w", name, backend.ErrNotFound)
+	}
+	info, err := subvolumeInfo(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.readOnly() {
+		return nil, fmt.Errorf("snapshot %s: %w: it is writable", name, backend.ErrNotFound)
+	}
+	return info, nil
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import "time"
+
+// Observed is what one node sees on itself.
+type Observed struct {
+	Node     NodeID   `json:"node"`
+	BootID   string   `json:"boot_id"`
+	Session  string   `json:"session,omitempty"`  // the agent's own session
+	Revision Revision `json:"revision,omitempty"` // the desired revision that was acted on
+
+	Storage    Storage              `json:"storage"`
+	Copies     map[DatasetID]Copy   `json:"copies,omitempty"`
+	Containers map[string]Container `json:"containers,omitempty"` // by application name
+	// Foreign names a container that is not ours and uses the dataset.
+	Foreign map[DatasetID]string `json:"foreign,omitempty"`
+	// Status is what is pending on this node and why, by object ("dataset/<id>", "application/<name>", "move/<id>").
+	Status map[string]Status `json:"status,omitempty"`
+
+	// Claims are the moves whose function runs in this agent process now; the value turns true before the function
+	// stops, mounts or starts anything, and the claim ends only when the agent has read what the function last wrote.
+	Claims map[MoveID]bool `json:"claims,omitempty"`
+	// Noted are the moves whose hand-over may have been sent by this node (rule 1): the note's attempt.
+	Noted map[MoveID]int `json:"noted,omitempty"`
+	// Overdue are the handed-over moves whose time to get ready has passed on this agent's clock; the planner has none.
+	Overdue map[MoveID]bool `json:"overdue,omitempty"`
+
+	// LastSeen is when the node was last heard, set by the control service when the node is not alive.
+	LastSeen time.Time `json:"last_seen,omitzero"`
+}
+
+// Storage is what a node's back end can do and has room for.
+type Storage struct {
+	Backend      string       `json:"backend,omitempty"`
+	Capabilities Capabilities `json:"capabilities,omitzero"`
+	Free         int64        `json:"free,omitempty"` // bytes that can still be written
+	Total        int64        `json:"total,omitempty"`
+	Error        string       `json:"error,omitempty"` // why storage cannot be used
+}
+
+// Capabilities are what a back end can do, as plain data for the planner.
+type Capabilities struct {
+	Replicates bool `json:"replicates,omitempty"` // peer to peer: snapshots are sent between nodes
+	Attaches   bool `json:"attaches,omitempty"`   // network storage: one volume, attached where it is used
+	Snapshots  bool `json:"snapshots,omitempty"`
+	Resizes    bool `json:"resizes,omitempty"`
+	Fences     bool `json:"fences,omitempty"` // the storage itself can keep a node out
+}
+
+// Copy is a dataset's presence on a node.
+type Copy struct {
+	Dataset DatasetID `json:"dataset"`
+	// Head says that a writable copy exists here, Epoch what is written on it.
+	Head    bool   `json:"head,omitempty"`
+	Epoch   Epoch  `json:"epoch,omitempty"`
+	Mounted string `json:"mounted,omitempty"` // path; empty when not mounted
+	Size    int64  `json:"size,omitempty"`    // limit in force
+	Used    int64  `json:"used,omitempty"`    // referenced bytes
+	// Snapshots are read-only, whole and verified, oldest first.
+	Snapshots []Snapshot `json:"snapshots,omitempty"`
+	// Scratch names the move for which Head was made while the dataset was tentative.
+	Scratch MoveID `json:"scratch,omitempty"`
+	// Divergent says that Head has writes beyond the newest snapshot while this node does not own the dataset.
+	Divergent bool `json:"divergent,omitempty"`
+	// Device of an attached volume, for network storage.
+	Device string `json:"device,omitempty"`
+	// InUse names a process or container that holds the data open; empty when none is known.
+	InUse string `json:"in_use,omitempty"`
+}
+
+// Snapshot is a read-only point of a dataset's history.
+type Snapshot struct {
+	Name string `json:"name"`
+	// Epoch and Serial are its lineage: the owner's epoch when it was taken and a number growing within it.
+	Epoch  Epoch  `json:"epoch"`
+	Serial uint64 `json:"serial"`
+	// ID identifies the content across nodes: two snapshots with one ID hold the same bytes.
+	ID      string    `json:"id"`
+	Created time.Time `json:"created,omitzero"`
+	Used    int64     `json:"used,omitempty"` // bytes only it refers to, where known
+}
+
+// ContainerState is a container's state on a node.
+type ContainerState string
+
+// States of a container.
+const (
+	ContainerCreated ContainerState = "created" // made, never started
+	ContainerRunning ContainerState = "running"
+	ContainerPaused  ContainerState = "paused"
+	ContainerExited  ContainerState = "exited"
+)
+
+// Container is an application's container on a node.
+type Container struct {
+	Application string         `json:"application"`
+	ID          string         `json:"id"`
+	State       ContainerState `json:"state"`
+	// Spec identifies the Application fields it was made from, see Application.SpecHash.
+	Spec     string      `json:"spec"`
+	Datasets []DatasetID `json:"datasets,omitempty"`
+	ExitCode int         `json:"exit_code,omitempty"`
+	// Ended says that its process ended by itself in this boot, as this agent saw it; an exited container
+	// that did not end by itself was stopped by us, or by the end of a boot, and is started again.
+	Ended    bool      `json:"ended,omitempty"`
+	Error    string    `json:"error,omitempty"`
+	Restarts int       `json:"restarts,omitempty"` // by the agent, since it was last made
+	Started  time.Time `json:"started,omitzero"`
+	Address  string    `json:"address,omitempty"` // IP address in its network namespace
+	// GateOpen says whether traffic passes between the container and anyone else.
+	GateOpen bool `json:"gate_open,omitempty"`
+	Ready    bool `json:"ready,omitempty"`
+}
+
+// Status is why something is pending.
+type Status struct {
+	Reason   string    `json:"reason"`
+	Step     string    `json:"step,omitempty"` // the step that failed or waits
+	Failures int       `json:"failures,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+}

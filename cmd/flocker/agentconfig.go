@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strconv"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+)
+
+const maxAgentConfig = 1 << 20
+
+// agentConfig is agent.yml: the original's, and under "node" and "control-service.endpoints" what ours adds. As in the
+// original, unknown keys are tolerated, except those of the backend.
+type agentConfig struct {
+	Version float64              `yaml:"version"` // the original's schema has a number
+	Control controlConfig        `yaml:"control-service"`
+	Dataset map[string]yaml.Node `yaml:"dataset"`
+	Node    nodeConfig           `yaml:"node,omitempty"`
+}
+
+type controlConfig struct {
+	Hostname string `yaml:"hostname"`
+	Port     int    `yaml:"port"`
+	// Endpoints are host:port of all control processes; when given, they are used in place of the two above.
+	Endpoints []string `yaml:"endpoints,omitempty,flow"`
+}
+
+// set takes the addresses of the control service; the first is in the original's two keys.
+func (c *controlConfig) set(endpoints []string) error {
+	if len(endpoints) == 0 {
+		return fmt.Errorf("%w: no address of the control service", cluster.ErrInvalid)
+	}
+	host, port, err := net.SplitHostPort(endpoints[0])
+	if err != nil {
+		return fmt.Errorf("control service: %w: %w", cluster.ErrInvalid, err)
+	}
+	c.Hostname = host
+	if c.Port, err = strconv.Atoi(port); err != nil {
+		return fmt.Errorf("control service: %w: %w", cluster.ErrInvalid, err)
+	}
+	if len(endpoints) > 1 {
+		c.Endpoints = endpoints
+	}
+	return nil
+}
+
+type nodeConfig struct {
+	Name    string `yaml:"name,omitempty"`    // empty is the host's name
+	Address string `yaml:"address,omitempty"` // empty is the one from which control is reached
+}
+
+func readAgentConfig(path string) (agentConfig, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return agentConfig{}, fmt.Errorf("read the agent's configuration: %w", err)
+	}
+	c, err := parseAgentConfig(text)
+	if err != nil {
+		return agentConfig{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func parseAgentConfig(text []byte) (agentConfig, error) {
+	if len(text) > maxAgentConfig {
+		return agentConfig{}, fmt.Errorf("%w: longer than %d bytes", cluster.ErrInvalid, maxAgentConfig)
+	}
+	c := agentConfig{Control: controlConfig{Port: api.AgentPort}}
+	if err := yaml.Load(text, &c); err != nil {
+		return agentConfig{}, yamlProblem(err)
+	}
+	return c, c.check()
+}
+
+func (c agentConfig) check() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &cluster.FieldError{Field: field, Problem: fmt.Sprintf(format, args...)})
+	}
+	if c.Version != 1 {
+		bad("version", "must be 1")
+	}
+	if len(c.Control.Endpoints) == 0 && !hostName().MatchString(c.Control.Hostname) {
+		bad("control-service.hostname", "%q is neither a host name nor an address", c.Control.Hostname)
+	}
+	if c.Control.Port < 1 || c.Control.Port > 65535 {
+		bad("control-service.port", "%d is no port", c.Control.Port)
+	}
+	for i, endpoint := range c.Control.Endpoints {
+		host, port, err := net.SplitHostPort(endpoint)
+		if number, bad2 := strconv.Atoi(port); err != nil || bad2 != nil || number < 1 || number > 65535 || !hostName().MatchString(host) {
+			bad(fmt.Sprintf("control-service.endpoints[%d]", i), "%q is not host:port", endpoint)
+		}
+	}
+	if _, err := netip.ParseAddr(c.Node.Address); c.Node.Address != "" && err != nil {
+		bad("node.address", "%q is no IP address", c.Node.Address)
+	}
+	if c.backend() == "" {
+		bad("dataset.backend", "missing; for example btrfs")
+	}
+	return errors.Join(errs...)
+}
+
+// endpoints are host:port of the control service for agents.
+func (c agentConfig) endpoints() []string {
+	if len(c.Control.Endpoints) > 0 {
+		return c.Control.Endpoints
+	}
+	return []string{net.JoinHostPort(c.Control.Hostname, strconv.Itoa(c.Control.Port))}
+}
+
+func (c agentConfig) backend() string {
+	node := c.Dataset["backend"]
+	if node.Kind != yaml.ScalarNode || node.ShortTag() != "!!str" {
+		return ""
+	}
+	return node.Value
+}
+
+// backendOptions reads what is under "dataset" beside "backend" into a struct of the backend's; what it does not know is an error.
+func (c agentConfig) backendOptions(into any) error {
+	section := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	for key, value := range c.Dataset {
+		if key == "backend" {
+			continue
+		}
+		section.Content = append(section.Content,
+			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: value.Line, Column: 1}, &value)
+	}
+	if err := section.Load(into, yaml.WithKnownFields()); err != nil {
+		return fmt.Errorf("dataset: options of backend %s: %w", c.backend(), yamlProblem(err))
+	}
+	return nil
+}
+
+// encode is the text of an agent.yml.
+func (c agentConfig) encode() ([]byte, error) {
+	text, err := yaml.Dump(c)
+	if err != nil {
+		return nil, fmt.Errorf("write the agent's configuration: %w", err)
+	}
+	return text, nil
+}
+
+// hostName takes names, IPv4 and IPv6 addresses.
+func hostName() *regexp.Regexp {
+	return regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*\.?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)$`)
+}
+
+// yamlProblem names the lines of what could not be read, in words that need no knowledge of Go.
+func yamlProblem(err error) error {
+	all, ok := errors.AsType[*yaml.LoadErrors](err)
+	if !ok {
+		return fmt.Errorf("%w: %w", cluster.ErrInvalid, err)
+	}
+	var errs []error
+	for _, one := range all.Errors {
+		problem := &cluster.FieldError{Line: one.Mark.Line, Problem: one.Message}
+		if words := unknownKey().FindStringSubmatch(one.Message); words != nil {
+			problem.Field, problem.Problem = words[1], "unknown key"
+		} else if words := wrongType().FindStringSubmatch(one.Message); words != nil {
+			problem.Problem = words[1] + " is of the wrong type"
+		}
+		errs = append(errs, problem)
+	}
+	return errors.Join(errs...)
+}
+
+func unknownKey() *regexp.Regexp { return regexp.MustCompile(`^field (\S+) not found in type `) }
+
+func wrongType() *regexp.Regexp { return regexp.MustCompile(`^cannot construct !!(.+) into `) }

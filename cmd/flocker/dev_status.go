@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flocker-project/flocker/devcluster"
+	"github.com/flocker-project/flocker/devcluster/supervisor"
+)
+
+func (d *devCluster) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the cluster's machines and what runs in them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := d.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printDevStatus(cmd, c, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printDevStatus(cmd *cobra.Command, c *devcluster.Cluster, asJSON bool) error {
+	status, err := c.Status(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		encoder := json.NewEncoder(cmd.OutOrStdout())
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(status)
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tLINK\tCUT FROM\tPROCESSES")
+	for _, m := range status.Machines {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, m.Address, m.State,
+			orDash(m.Link), orDash(strings.Join(m.CutFrom, ",")), orDash(processes(m.Children)))
+	}
+	return w.Flush()
+}
+
+func processes(children []supervisor.ChildStatus) string {
+	words := make([]string, len(children))
+	for i, child := range children {
+		words[i] = fmt.Sprintf("%s %s", child.Name, child.State)
+		if child.State == supervisor.Waiting && child.LastEnd != "" {
+			words[i] += " (" + child.LastEnd + ")"
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package docker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	dockercontainer "github.com/moby/moby/api/types/container"
+	dockermount "github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/client"
+
+	"github.com/flocker-project/flocker/container"
+)
+
+// foreign describes running containers that are not ours and see folders of the host, directly or through a volume bound to one.
+func (e *Engine) foreign(ctx context.Context, running []dockercontainer.Summary) ([]container.Found, error) {
+	devices, err := e.volumeDevices(ctx, running)
+	if err != nil {
+		return nil, err
+	}
+	var users []container.Found
+	for _, c := range running {
+		var sources []string
+		for _, m := range c.Mounts {
+			switch m.Type {
+			case dockermount.TypeBind:
+				sources = append(sources, m.Source)
+			case dockermount.TypeVolume:
+				if device := devices[m.Name]; device != "" {
+					sources = append(sources, device)
+				}
+			default: // the others are not of the host's filesystem
+			}
+		}
+		if len(sources) > 0 {
+			users = append(users, container.Found{Name: foreignName(c), Mounts: sources})
+		}
+	}
+	return users, nil
+}
+
+// volumeDevices says what the running containers' local volumes are mounted from; most are from nothing, and then nothing is asked.
+func (e *Engine) volumeDevices(ctx context.Context, running []dockercontainer.Summary) (map[string]string, error) {
+	used := false
+	for _, c := range running {
+		for _, m := range c.Mounts {
+			used = used || m.Type == dockermount.TypeVolume
+		}
+	}
+	if !used {
+		return nil, nil
+	}
+	volumes, err := e.api.VolumeList(ctx, client.VolumeListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	devices := map[string]string{}
+	for _, v := range volumes.Items {
+		devices[v.Name] = v.Options["device"]
+	}
+	return devices, nil
+}
+
+func foreignName(c dockercontainer.Summary) string {
+	if len(c.Names) == 0 {
+		return c.ID
+	}
+	return strings.TrimPrefix(c.Names[0], "/")
+}

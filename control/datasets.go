@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/control/store"
+)
+
+// CreateDataset makes a dataset's record; its owner makes the data.
+func (s *Service) CreateDataset(ctx context.Context, by string, r api.DatasetRequest) (cluster.Dataset, error) {
+	var made cluster.Dataset
+	rev, err := s.store.Update(ctx, func(tx *store.Tx) error {
+		d, err := newDraft(ctx, tx)
+		if err != nil {
+			return err
+		}
+		owner, err := d.node(r.Node)
+		if err != nil {
+			return err
+		}
+		made, err = s.addDataset(ctx, d, cluster.Dataset{
+			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Profile: r.Profile,
+		})
+		return err
+	})
+	if err != nil {
+		return cluster.Dataset{}, fmt.Errorf("create dataset %s: %w", firstOf(r.Name, string(r.ID), "without a name"), err)
+	}
+	made.Revision = rev
+	s.log.Info("dataset created", "dataset", made.ID, "name", made.Name, "by", by)
+	return made, nil
+}
+
+func firstOf(names ...string) string {
+	for _, n := range names {
+		if n != "" {
+			return n
+		}
+	}
+	return ""
+}
+
+// addDataset checks that id and name were never, and are not now, another dataset's.
+func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (cluster.Dataset, error) {
+	if n.ID == "" {
+		n.ID = cluster.DatasetID(uuid.NewString())
+	}
+	n.ID = cluster.DatasetID(strings.ToLower(string(n.ID)))
+	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
+	n.Epoch, n.Created = 1, s.now()
+	n.Move, n.Born, n.Adopt, n.Deleted, n.Backend = "", false, "", false, ""
+	if err := n.Validate(); err != nil {
+		return n, err
+	}
+	if _, there := d.datasets[n.ID]; there {
+		return n, fmt.Errorf("dataset id %s is in use: %w", n.ID, cluster.ErrExists)
+	}
+	if _, err := store.Get(ctx, d.tx, store.Tombstones.Under(string(n.ID))); !errors.Is(err, cluster.ErrNotFound) {
+		if err == nil {
+			err = fmt.Errorf("dataset id %s was a deleted dataset's: %w", n.ID, cluster.ErrExists)
+		}
+		return n, err
+	}
+	if id, err := store.Get(ctx, d.tx, nameKey(n.Name)); !errors.Is(err, cluster.ErrNotFound) {
+		if err == nil {
+			err = fmt.Errorf("dataset name %q is in use by dataset %s: %w", n.Name, id, cluster.ErrExists)
+		}
+		return n, err
+	}
+	if err := store.Put(d.tx, nameKey(n.Name), n.ID); err != nil {
+		return n, err
+	}
+	return n, d.putDataset(n)
+}
+
+func nameKey(name string) store.Key[cluster.DatasetID] { return store.DatasetNames.Under(name) }
+
+// ChangeDataset sets a dataset's limit.
+func (s *Service) ChangeDataset(ctx context.Context, by, ref string, c api.DatasetChange) (cluster.Dataset, error) {
+	var n cluster.Dataset
+	rev, err := s.store.Update(ctx, func(tx *store.Tx) error {
+		d, err := newDraft(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if n, err = d.dataset(ref); err != nil {
+			return err
+		}
+		if n.Deleted {
+			return fmt.Errorf("it is deleted: %w", cluster.ErrConflict)
+		}
+		if c.Size == nil || *c.Size == n.Size {
+			return nil
+		}
+		if err := d.idle(ctx, "it", n.Move); err != nil {
+			return err
+		}
+		n.Size = *c.Size
+		if err := n.Validate(); err != nil {
+			return err
+		}
+		return d.putDataset(n)
+	})
+	if err != nil {
+		return cluster.Dataset{}, fmt.Errorf("change dataset %s: %w", ref, err)
+	}
+	n.Revision = max(n.Revision, rev)
+	s.log.Info("dataset changed", "dataset", n.ID, "name", n.Name, "size", n.Size, "by", by)
+	return n, nil
+}
+
+// DeleteDataset asks for the destruction of all copies. It is refused while an
+// application uses the dataset. A move under way is cancelled while it can be.
+func (s *Service) DeleteDataset(ctx context.Context, by, ref string) (cluster.Dataset, error) {
+	var n cluster.Dataset
+	rev, err := s.store.Update(ctx, func(tx *store.Tx) error {
+		d, err := newDraft(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if n, err = d.dataset(ref); err != nil || n.Deleted {
+			return err
+		}
+		if users := d.users(n.ID); len(users) > 0 {
+			state := "uses it; remove that first"
+			if users[0].Deleted {
+				state = "used it and is still being removed; try again"
+			}
+			return fmt.Errorf("application %s %s: %w", users[0].Name, state, cluster.ErrConflict)
+		}
+		if err := s.cancelFor(ctx, d, "it", n.Move, "the dataset is to be deleted"); err != nil {
+			return err
+		}
+		n.Deleted = true
+		store.Delete(tx, nameKey(n.Name))
+		if err := store.Put(tx, doomKey(datasetObject(n.ID)), store.Doom{}); err != nil {
+			return err
+		}
+		return d.putDataset(n)
+	})
+	if err != nil {
+		return cluster.Dataset{}, fmt.Errorf("delete dataset %s: %w", ref, err)
+	}
+	n.Revision = max(n.Revision, rev)
+	s.log.Info("dataset deleted", "dataset", n.ID, "name", n.Name, "by", by)
+	return n, nil
+}

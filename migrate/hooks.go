@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// preset is what is known of a kind of application.
+type preset struct {
+	quiesce    []string
+	stopSignal string
+}
+
+// A preset's command runs as the image's own tools find their server; what it
+// writes out is then not in the last delta, and the stop itself has little to do.
+func presetNamed(name string) (preset, bool) {
+	switch name {
+	case "":
+		return preset{}, true
+	case "postgres":
+		return preset{
+			quiesce:    []string{"sh", "-c", `exec psql -X -q -U "${POSTGRES_USER:-postgres}" -d "${POSTGRES_DB:-postgres}" -c CHECKPOINT`},
+			stopSignal: "SIGINT", // fast shutdown: SIGTERM waits for clients to leave
+		}, true
+	case "mysql":
+		return preset{
+			quiesce: []string{"sh", "-c", `MYSQL_PWD="${MARIADB_ROOT_PASSWORD:-$MYSQL_ROOT_PASSWORD}"; export MYSQL_PWD
+c=$(command -v mariadb || command -v mysql)
+exec "$c" -u root -e 'FLUSH LOCAL TABLES; FLUSH LOCAL LOGS'`},
+			stopSignal: "SIGTERM",
+		}, true
+	case "redis":
+		return preset{
+			quiesce:    []string{"sh", "-c", `export REDISCLI_AUTH="$REDIS_PASSWORD"; c=$(command -v redis-cli || command -v valkey-cli); exec "$c" SAVE`},
+			stopSignal: "SIGTERM",
+		}, true
+	}
+	return preset{}, false
+}
+
+// Default times of stops and hooks.
+const (
+	stopWithin       = 10 * time.Second
+	presetStopWithin = 60 * time.Second
+	quiesceWithin    = 30 * time.Second
+)
+
+// StopOf is how an application is stopped: its own words first, then its preset's,
+// then the image's signal (empty).
+func StopOf(app cluster.Application) (signal string, timeout time.Duration) {
+	p, _ := presetNamed(app.Hooks.Preset) // an unknown one was refused in preflight
+	signal, timeout = app.StopSignal, app.StopTimeout.Std()
+	if signal == "" {
+		signal = p.stopSignal
+	}
+	switch {
+	case timeout > 0:
+	case app.Hooks.Preset != "":
+		timeout = presetStopWithin
+	default:
+		timeout = stopWithin
+	}
+	return signal, timeout
+}
+
+// quiesceOf is the command to run before the last rounds; nil is none.
+func quiesceOf(app cluster.Application) []string {
+	if len(app.Hooks.Quiesce) > 0 {
+		return app.Hooks.Quiesce
+	}
+	p, _ := presetNamed(app.Hooks.Preset) // an unknown one was refused in preflight
+	return p.quiesce
+}
+
+// quiesce runs the applications' commands. A command that fails ends the move: its
+// owner relies on it.
+func (r *run) quiesce(ctx context.Context) error {
+	for _, app := range r.apps {
+		command := quiesceOf(app)
+		if command == nil {
+			continue
+		}
+		timeout := app.Hooks.Timeout.Std()
+		if timeout == 0 {
+			timeout = quiesceWithin
+		}
+		if err := r.runHook(ctx, app.Name, command, timeout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) runHook(ctx context.Context, app string, command []string, timeout time.Duration) error {
+	done := r.times.measure("quiesce " + app)
+	defer done(0)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	code, output, err := r.node.Engine.Exec(ctx, app, command)
+	if err != nil {
+		return fmt.Errorf("quiesce application %s: %w", app, err)
+	}
+	if code != 0 {
+		return fmt.Errorf("quiesce application %s: the command ended with %d: %s", app, code, tail(output, 500))
+	}
+	return nil
+}
+
+// tail is the end of a text, for a reason that people read.
+func tail(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return "…" + s[len(s)-most:]
+}

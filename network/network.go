@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package network gates applications and publishes their ports on a node.
+package network
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"sigs.k8s.io/knftables"
+)
+
+// ErrNoLink says that there is no gate: the namespace has lost its link to this node, or never had one.
+var ErrNoLink = errors.New("network namespace has no link to this node")
+
+// Publication leads a port of this node to an application.
+type Publication struct {
+	Application string
+	Protocol    string // "tcp" or "udp"
+	External    int    // on every address of this node
+	Address     string // of the application's network namespace
+	Internal    int
+}
+
+// Port is a port of this node.
+type Port struct {
+	Protocol string // "tcp" or "udp"
+	Number   int
+}
+
+// Network is this node's part of the cluster network. The bridge and the namespaces are the container runtime's;
+// the gates, the published ports and the rules that let them through are made here.
+type Network struct {
+	log    *slog.Logger
+	bridge string
+
+	mu    sync.Mutex          // one change of rules at a time
+	rules knftables.Interface // nil before first use
+	// last is what was published last by this process; nil when that is not known.
+	last []Publication
+}
+
+// New prepares to work on the bridge "flocker0".
+func New(log *slog.Logger) *Network { return NewOn("flocker0", log) }
+
+// NewOn prepares to work on another bridge.
+func NewOn(bridge string, log *slog.Logger) *Network { return &Network{log: log, bridge: bridge} }
+
+// Ensure makes the rules that do not depend on any application, where they are not there yet. The bridge must exist.
+func (n *Network) Ensure(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.ensureTable(ctx); err != nil {
+		return err
+	}
+	if err := n.ensureBridge(); err != nil {
+		return err
+	}
+	return n.ensureForward(ctx)
+}
+
+// Remove takes away all that Ensure and Publish made; the bridge stays, it is the container runtime's.
+func (n *Network) Remove(ctx context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.last = nil
+	return errors.Join(n.removeTable(ctx), n.removeForward(ctx))
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// Apply returns what the node would observe after the step: the model that dry runs
+// and properties are made on. Steps on moves change the store, not the node.
+func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluster.Observed {
+	observed.Copies = mapOf(observed.Copies)
+	observed.Containers = mapOf(observed.Containers)
+	switch s := step.(type) {
+	case CreateVolume:
+		observed.Copies[s.Dataset] = cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
+	case MakeHead:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) {
+			c.Dataset, c.Head, c.Epoch, c.Size, c.Scratch = s.Dataset, true, s.Epoch, s.Size, s.Scratch
+		})
+	case Mount:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) {
+			c.Mounted, c.Epoch, c.Scratch, c.Divergent = "/flocker/"+string(s.Dataset), s.Epoch, "", false
+		})
+	case Unmount:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Mounted = "" })
+	case DropHead:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Epoch, c.Scratch, c.Divergent = false, 0, "", false })
+		if len(observed.Copies[s.Dataset].Snapshots) == 0 {
+			delete(observed.Copies, s.Dataset)
+		}
+	case DestroyCopy:
+		delete(observed.Copies, s.Dataset)
+	case Resize:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Size = s.Size })
+	case PruneSnapshot:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) {
+			c.Snapshots = slices.DeleteFunc(slices.Clone(c.Snapshots), func(o cluster.Snapshot) bool { return o.Name == s.Snapshot })
+		})
+	case CreateContainer:
+		a := desired.Applications[s.Application]
+		observed.Containers[s.Application] = cluster.Container{
+			Application: a.Name, State: cluster.ContainerCreated, Spec: a.SpecHash(), Datasets: a.DatasetIDs(),
+		}
+	case StartContainer:
+		onContainer(observed, s.Application, func(k *cluster.Container) {
+			k.State, k.Ended = cluster.ContainerRunning, false
+			if s.Restart {
+				k.Restarts++
+			}
+		})
+	case StopContainer:
+		onContainer(observed, s.Application, func(k *cluster.Container) { k.State, k.Ended, k.Ready = cluster.ContainerExited, false, false })
+	case RemoveContainer:
+		delete(observed.Containers, s.Application)
+	case OpenGate:
+		onContainer(observed, s.Application, func(k *cluster.Container) { k.GateOpen = true })
+	case CloseGate:
+		onContainer(observed, s.Application, func(k *cluster.Container) { k.GateOpen = false })
+	case RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
+	}
+	return observed
+}
+
+func mapOf[K comparable, V any](m map[K]V) map[K]V {
+	if m == nil {
+		return map[K]V{}
+	}
+	return maps.Clone(m)
+}
+
+func onCopy(o cluster.Observed, id cluster.DatasetID, change func(*cluster.Copy)) {
+	c := o.Copies[id]
+	change(&c)
+	o.Copies[id] = c
+}
+
+func onContainer(o cluster.Observed, name string, change func(*cluster.Container)) {
+	k := o.Containers[name]
+	change(&k)
+	o.Containers[name] = k
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/plan"
+)
+
+// TestAnythingGivesAtMostOnePermittedStepForEachObject is predicates I8 and I15 on states that need make no sense.
+func TestAnythingGivesAtMostOnePermittedStepForEachObject(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, o := anything(t)
+		seen := map[string]bool{}
+		for _, s := range plan.Next(d, o) {
+			if seen[s.Object()] {
+				t.Fatalf("two steps for %s", s.Object())
+			}
+			seen[s.Object()] = true
+			if w, ok := s.(plan.Wait); ok && w.Reason == "" {
+				t.Fatalf("Wait for %s without a reason", s.Object())
+			}
+			if !plan.Permit(d, o, s) {
+				t.Fatalf("Next gives %s %+v, which is not permitted", s.Kind(), s)
+			}
+			writable(t, d, o, s)
+		}
+	})
+}
+
+// writable is predicate I8, written down from the rule and not from the planner.
+func writable(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
+	var ids []cluster.DatasetID
+	switch s := s.(type) {
+	case plan.Mount:
+		ids = []cluster.DatasetID{s.Dataset}
+	case plan.StartContainer:
+		a := d.Applications[s.Application]
+		if ids = a.DatasetIDs(); a.Node != o.Node {
+			t.Fatalf("%s starts away from its node", s.Application)
+		}
+	default:
+		return
+	}
+	if !d.Complete || d.Session == "" || d.Session != o.Session || d.Nodes[o.Node].BootID != o.BootID {
+		t.Fatalf("%s %+v on an incomplete or foreign reading", s.Kind(), s)
+	}
+	for _, id := range ids {
+		x, c := d.Datasets[id], o.Copies[id]
+		m := d.Moves[x.Move]
+		before := m.Phase == cluster.MovePlanned || m.Phase == cluster.MovePreparing || m.Phase == cluster.MoveCopying
+		after := m.Phase == cluster.MoveHandedOver || m.Phase == cluster.MoveCommitted
+		free := x.Move == "" || m.Source == o.Node && before || m.Target == o.Node && after
+		if x.Owner != o.Node || c.Epoch > x.Epoch || !free {
+			t.Fatalf("%s %+v without the right to write: %+v, copy %+v, move %+v", s.Kind(), s, x, c, m)
+		}
+	}
+}
+
+// TestNextIsPure: the same twice, and what it was given is as it was.
+func TestNextIsPure(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, o := anything(t)
+		before := text(t, d) + text(t, o)
+		first, second := plan.Next(d, o), plan.Next(d, o)
+		if diff := cmp.Diff(first, second); diff != "" {
+			t.Fatalf("Next differs from one call to the next (-first +second):\n%s", diff)
+		}
+		plan.Publications(d, o)
+		for _, s := range first {
+			plan.Apply(d, o, s)
+		}
+		for _, m := range d.Moves {
+			m.Revision++
+			plan.Advance(d, m)
+		}
+		if after := text(t, d) + text(t, o); after != before {
+			t.Fatalf("the planner changed what it was given: %s", cmp.Diff(before, after))
+		}
+	})
+}
+
+func text(t *rapid.T, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestStepsComeToAnEnd: with nothing going wrong and no move, each state reaches one where only Waits are left.
+func TestStepsComeToAnEnd(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, o := anything(t)
+		for range 30 {
+			left := 0
+			for _, s := range plan.Next(d, o) {
+				switch s.(type) {
+				case plan.Wait, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+				default:
+					o = plan.Apply(d, o, s)
+					left++
+				}
+			}
+			if left == 0 {
+				return
+			}
+		}
+		t.Fatalf("still at it after 30 rounds: %+v", plan.Next(d, o))
+	})
+}
+
+// TestOnlyWhatServesIsPublished: published is only what runs here, by right, behind an open gate.
+func TestOnlyWhatServesIsPublished(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, o := anything(t)
+		for _, p := range plan.Publications(d, o).Publications {
+			a, k := d.Applications[p.Application], o.Containers[p.Application]
+			m := d.Moves[a.Move]
+			hidden := m.Phase == cluster.MoveHandedOver || m.Phase == cluster.MoveCutting || m.Target == o.Node && m.Phase != cluster.MoveCommitted
+			if a.Node != o.Node || k.State != cluster.ContainerRunning || !k.GateOpen || a.Move != "" && hidden {
+				t.Fatalf("published %+v of %+v, container %+v, move %+v", p, a, k, m)
+			}
+		}
+	})
+}

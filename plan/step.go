@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package plan decides the next step for each object of a node. It is pure: the
+// same state gives the same steps, whoever asks and whenever.
+package plan
+
+import "github.com/flocker-project/flocker/cluster"
+
+// Step is one thing to do to one object. The set is sealed.
+//
+//sumtype:decl
+type Step interface {
+	// Object names what the step is about, as in Observed.Status: "dataset/<id>", "application/<name>", "move/<id>".
+	Object() string
+	// Kind is the step's name in logs and in the API, e.g. "mount".
+	Kind() string
+	step()
+}
+
+// CreateVolume makes a dataset's first, empty copy.
+type CreateVolume struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	Size    int64             `json:"size,omitempty"`
+	Profile string            `json:"profile,omitempty"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+}
+
+// MakeHead makes a writable head of a read-only snapshot.
+type MakeHead struct {
+	Dataset  cluster.DatasetID `json:"dataset"`
+	Snapshot string            `json:"snapshot"`
+	Size     int64             `json:"size,omitempty"`
+	Epoch    cluster.Epoch     `json:"epoch"`
+	Scratch  cluster.MoveID    `json:"scratch,omitempty"`
+}
+
+// Mount writes the epoch on the data and mounts the head read-write.
+type Mount struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+}
+
+// Unmount unmounts the head.
+type Unmount struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+}
+
+// DropHead removes a head and keeps the snapshots.
+type DropHead struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	Reason  string            `json:"reason"`
+}
+
+// DestroyCopy removes the whole copy.
+type DestroyCopy struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+}
+
+// Resize changes the limit.
+type Resize struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	Size    int64             `json:"size"`
+}
+
+// PruneSnapshot removes a snapshot that is no longer anyone's base.
+type PruneSnapshot struct {
+	Dataset  cluster.DatasetID `json:"dataset"`
+	Snapshot string            `json:"snapshot"`
+}
+
+// CreateContainer fetches the image where needed and makes the container.
+type CreateContainer struct {
+	Application string `json:"application"`
+}
+
+// StartContainer starts it.
+type StartContainer struct {
+	Application string `json:"application"`
+	Restart     bool   `json:"restart,omitempty"` // by the restart policy
+}
+
+// StopContainer stops it.
+type StopContainer struct {
+	Application string `json:"application"`
+	Reason      string `json:"reason"`
+}
+
+// RemoveContainer removes it and its holder.
+type RemoveContainer struct {
+	Application string `json:"application"`
+}
+
+// OpenGate lets traffic pass.
+type OpenGate struct {
+	Application string `json:"application"`
+}
+
+// CloseGate keeps all traffic away.
+type CloseGate struct {
+	Application string `json:"application"`
+}
+
+// RunMove runs, or goes on with, the source's part of a move.
+type RunMove struct {
+	Move cluster.MoveID `json:"move"`
+}
+
+// AbortMove stores that the move is over; only after that may the source start again.
+type AbortMove struct {
+	Move    cluster.MoveID `json:"move"`
+	Attempt int            `json:"attempt"`
+	Reason  string         `json:"reason"`
+}
+
+// ResumeMove runs the target's part after the hand-over: mount, start behind the gate, ready, commit.
+type ResumeMove struct {
+	Move cluster.MoveID `json:"move"`
+}
+
+// TakeBackMove gives the datasets back to the source's untouched copies.
+type TakeBackMove struct {
+	Move   cluster.MoveID `json:"move"`
+	Reason string         `json:"reason"`
+}
+
+// CleanMove stores that nothing of the move is left to do.
+type CleanMove struct {
+	Move cluster.MoveID `json:"move"`
+}
+
+// Wait does nothing, for a reason.
+type Wait struct {
+	About  string `json:"about"` // the object
+	Reason string `json:"reason"`
+}

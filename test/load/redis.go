@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package load
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Redis expects a server with appendfsync always, so that an acknowledged record is durable.
+type Redis struct{}
+
+const redisKey = "records"
+
+// Connect implements Database.
+func (Redis) Connect(ctx context.Context, address string) (Connection, error) {
+	c := redis.NewClient(&redis.Options{
+		Addr: address, MaxRetries: -1, PoolSize: 1, DialTimeout: connectTimeout,
+		ContextTimeoutEnabled: true, DisableIdentity: true,
+	})
+	if err := c.Ping(ctx).Err(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return redisConn{c}, nil
+}
+
+type redisConn struct{ *redis.Client }
+
+func (c redisConn) Prepare(ctx context.Context) error { return c.Del(ctx, redisKey).Err() }
+
+func (c redisConn) Write(ctx context.Context, n int64) error {
+	return c.RPush(ctx, redisKey, n).Err()
+}
+
+// Has looks at the newest record only: there is one writer, and it counts up.
+func (c redisConn) Has(ctx context.Context, n int64) (bool, error) {
+	newest, err := c.LRange(ctx, redisKey, -1, -1).Result()
+	if err != nil || len(newest) == 0 {
+		return false, err
+	}
+	return newest[0] == strconv.FormatInt(n, 10), nil
+}
+
+func (c redisConn) All(ctx context.Context) ([]int64, error) {
+	texts, err := c.LRange(ctx, redisKey, 0, -1).Result()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]int64, len(texts))
+	for i, t := range texts {
+		if all[i], err = strconv.ParseInt(t, 10, 64); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
