@@ -37,10 +37,8 @@ func (a *Agent) doMove(ctx context.Context, s plan.Step) error {
 		if err != nil {
 			return err
 		}
-		return a.claimed(ctx, m, func(ctx context.Context) error {
-			_, err := a.mover.Resume(ctx, api.ResumeRequest{Move: m})
-			return err
-		})
+		_, err = a.resume(ctx, api.ResumeRequest{Move: m})
+		return err
 	case plan.AbortMove:
 		return a.mover.Abort(ctx, s.Move, s.Attempt, s.Reason)
 	case plan.TakeBackMove:
@@ -70,6 +68,18 @@ func (a *Agent) claimed(ctx context.Context, m cluster.Move, run func(context.Co
 		a.wake.Wake()
 	}()
 	return run(ctx)
+}
+
+// resume runs the target's part. It works on the move's objects from its start.
+func (a *Agent) resume(ctx context.Context, req api.ResumeRequest) (reply api.ResumeReply, err error) {
+	err = a.claimed(ctx, req.Move, func(ctx context.Context) error {
+		if err := a.transitionsOf(req.Move.ID).hold(ctx); err != nil {
+			return fmt.Errorf("hold the objects of move %s still: %w", req.Move.ID, err)
+		}
+		reply, err = a.mover.Resume(ctx, req)
+		return err
+	})
+	return reply, err
 }
 
 func (a *Agent) transitionsOf(id cluster.MoveID) *transitions {
@@ -104,8 +114,12 @@ func (t *transitions) hold(ctx context.Context) error {
 		names = append(names, plan.ApplicationObject(app))
 	}
 	release, err := t.agent.objects.hold(ctx, names)
+	if err != nil {
+		return err
+	}
 	t.release = release
-	return err
+	t.agent.objects.engage(t.move.ID)
+	return nil
 }
 
 func (t *transitions) stored(rev cluster.Revision) {

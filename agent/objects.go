@@ -15,9 +15,9 @@ import (
 type objects struct {
 	mu      sync.Mutex
 	busy    map[string]bool
-	changes map[string]int // grows whenever an object may have changed
-	claims  map[cluster.MoveID]bool
-	freed   chan struct{} // closed whenever something is freed
+	changes map[string]int          // grows whenever an object may have changed
+	claims  map[cluster.MoveID]bool // true once the function stops, mounts or starts things
+	freed   chan struct{}           // closed whenever something is freed
 	running sync.WaitGroup
 }
 
@@ -97,11 +97,18 @@ func (o *objects) hold(ctx context.Context, names []string) (release func(), err
 func (o *objects) claim(id cluster.MoveID) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.claims[id] {
+	if _, taken := o.claims[id]; taken {
 		return false
 	}
-	o.claims[id] = true
+	o.claims[id] = false
 	return true
+}
+
+// engage says of a claim that its function now works on the move's objects.
+func (o *objects) engage(id cluster.MoveID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.claims[id] = true
 }
 
 func (o *objects) unclaim(id cluster.MoveID) {

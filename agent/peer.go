@@ -23,6 +23,9 @@ import (
 	"github.com/flocker-project/flocker/transfer"
 )
 
+// readOf bounds the wait for a move to reach this node through the control service.
+const readOf = 10 * time.Second
+
 // maxPeerBody bounds a request of another agent: a move with its applications.
 const maxPeerBody = 4 << 20
 
@@ -64,9 +67,7 @@ func (a *Agent) Serve(ctx context.Context, ln net.Listener, creds *pki.Credentia
 
 func (a *Agent) peerHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /peer/v1/prepare", answer(a, nodesOnly, func(ctx context.Context, from pki.Identity, req api.PrepareRequest) (api.PrepareReply, error) {
-		return a.mover.Prepare(ctx, from.Node, req)
-	}))
+	mux.HandleFunc("POST /peer/v1/prepare", answer(a, nodesOnly, a.prepareFor))
 	mux.HandleFunc("POST /peer/v1/resume", answer(a, nodesOnly, a.resumeFor))
 	mux.HandleFunc("POST /peer/v1/discard", answer(a, nodesOnly, func(ctx context.Context, from pki.Identity, m cluster.Move) (struct{}, error) {
 		if m.Source != from.Node {
@@ -88,14 +89,21 @@ func (a *Agent) resumeFor(ctx context.Context, from pki.Identity, req api.Resume
 	if m.Source != from.Node || m.Target != a.Node {
 		return api.ResumeReply{}, fmt.Errorf("move %s is not from node %s to this one: %w", m.ID, from.Node, cluster.ErrForbidden)
 	}
-	var reply api.ResumeReply
 	// The move goes on when the source goes away: from here on it is the target's.
-	err := a.claimed(context.WithoutCancel(ctx), m, func(ctx context.Context) error {
-		var err error
-		reply, err = a.mover.Resume(ctx, req)
-		return err
-	})
-	return reply, err
+	return a.resume(context.WithoutCancel(ctx), req)
+}
+
+// prepareFor gets ready for another node's move, once this node has read of it: before,
+// the loop would take what is prepared for a stray.
+func (a *Agent) prepareFor(ctx context.Context, from pki.Identity, req api.PrepareRequest) (api.PrepareReply, error) {
+	if req.Move.Revision > 0 {
+		wait, cancel := context.WithTimeout(ctx, readOf)
+		defer cancel()
+		if err := a.mirror.reached(wait, req.Move.Revision); err != nil {
+			return api.PrepareReply{}, fmt.Errorf("node %s has not read of move %s yet: %w", a.Self.Name, req.Move.ID, cluster.ErrUnavailable)
+		}
+	}
+	return a.mover.Prepare(ctx, from.Node, req)
 }
 
 func (a *Agent) serveLogs(w http.ResponseWriter, r *http.Request) {

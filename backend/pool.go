@@ -89,9 +89,6 @@ func (p *Pool) MountPath(id cluster.DatasetID) string {
 	return filepath.Join(p.options.MountRoot, string(id))
 }
 
-// DataPath is the folder that containers get.
-func (p *Pool) DataPath(id cluster.DatasetID) string { return filepath.Join(p.MountPath(id), DataDir) }
-
 // Observe reads what is there. What can be said of the storage when reading fails is in Storage.Error.
 func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.DatasetID]cluster.Copy, error) {
 	storage := cluster.Storage{Backend: p.options.Name, Capabilities: p.can}
@@ -190,9 +187,6 @@ func (p *Pool) Resize(ctx context.Context, id cluster.DatasetID, size int64) err
 		return r.Resize(ctx, id, size)
 	})
 }
-
-// Unwrap is the driver.
-func (p *Pool) Unwrap() Driver { return p.driver }
 
 // Close ends what the driver does in the background. What is mounted stays mounted.
 func (p *Pool) Close() error {

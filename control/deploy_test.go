@@ -140,6 +140,11 @@ func TestRolesAndKinds(t *testing.T) {
 	wantError(t, err, cluster.ErrForbidden)
 	_, err = operator.CreateToken(t.Context(), api.TokenRequest{})
 	wantError(t, err, cluster.ErrForbidden)
+	_, err = operator.ConfirmRestore(t.Context())
+	wantError(t, err, cluster.ErrForbidden)
+	if st, err := f.user("alice", pki.RoleAdmin).ConfirmRestore(t.Context()); err != nil || st.Unconfirmed {
+		t.Errorf("got %+v, %v", st, err)
+	}
 	creds := f.credentials(f.authority.IssueNode(n1.id))
 	asNode := api.NewClient([]string{f.users}, pki.ClientTLS(creds, pki.ExpectControl()))
 	defer asNode.Close()
@@ -149,4 +154,43 @@ func TestRolesAndKinds(t *testing.T) {
 	defer anonymous.Close()
 	_, err = anonymous.Status(t.Context())
 	wantError(t, err, cluster.ErrForbidden)
+}
+
+func TestAMoveIsWatchedToItsEnd(t *testing.T) {
+	f := newFixture(t)
+	n1 := f.node("node1")
+	f.node("node2")
+	admin := f.user("alice", pki.RoleAdmin)
+	if _, err := admin.Deploy(t.Context(), database("db", 5432, n1)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := admin.CreateMove(t.Context(), api.MoveRequest{Application: "db", Node: "node2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var phases []cluster.MovePhase
+	sawProgress := false
+	err = admin.WatchMove(t.Context(), string(m.ID)[:8], func(i api.MoveInfo) error {
+		if len(phases) == 0 || phases[len(phases)-1] != i.Phase {
+			phases = append(phases, i.Phase)
+		}
+		switch {
+		case i.Progress == nil && !i.CancelRequested:
+			return n1.client.Progress(t.Context(), cluster.MoveProgress{Move: m.ID, Step: "copy round 1", Done: 5})
+		case !i.CancelRequested:
+			sawProgress = i.Progress.Done == 5
+			_, err := admin.CancelMove(t.Context(), string(m.ID))
+			return err
+		case !i.Phase.Terminal():
+			_, err := n1.client.Transition(t.Context(), m.ID, api.MoveTransition{Action: api.ActionAbort, Attempt: i.Attempt, Reason: "as asked"})
+			return err
+		}
+		return nil
+	})
+	if err != nil || !sawProgress || len(phases) != 2 || phases[1] != cluster.MoveAborted {
+		t.Errorf("saw %v, progress %v, %v", phases, sawProgress, err)
+	}
+	if _, err := admin.CreateMove(t.Context(), api.MoveRequest{Application: "db", Node: "node2"}); err != nil {
+		t.Errorf("after the abort: %v", err)
+	}
 }

@@ -58,7 +58,7 @@ type miniAgent struct {
 	*machine
 	node    *migrate.Node
 	server  *transfer.Server
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // it is the life of the process
 	kill    context.CancelFunc
 	running sync.WaitGroup
 	session string
@@ -241,13 +241,13 @@ func (a *miniAgent) loop() {
 }
 
 func (a *miniAgent) act(desired cluster.Desired, s plan.Step) {
-	switch s := s.(type) {
-	case plan.RunMove:
-		a.claimed(s.Move, func() error { return a.node.Run(a.ctx, desired.Moves[s.Move], desired) })
+	if run, ok := s.(plan.RunMove); ok {
+		a.claimed(run.Move, func() error { return a.node.Run(a.ctx, desired.Moves[run.Move], desired) })
 		return
-	case plan.ResumeMove:
-		a.claimed(s.Move, func() error {
-			_, err := a.node.Resume(a.ctx, api.ResumeRequest{Move: desired.Moves[s.Move]})
+	}
+	if resume, ok := s.(plan.ResumeMove); ok {
+		a.claimed(resume.Move, func() error {
+			_, err := a.node.Resume(a.ctx, api.ResumeRequest{Move: desired.Moves[resume.Move]})
 			return err
 		})
 		return

@@ -174,13 +174,17 @@ func (s *set) expected() int64 {
 
 // copy sends the dataset once more; a link that comes and goes is borne for some minutes.
 func (s *set) copy(ctx context.Context) error {
-	pause, since := newPauses(), time.Now()
+	pause, progress := newPauses(), time.Now()
 	for {
+		s.bytes = 0
 		err := s.copyOnce(ctx)
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || hopeless(err) || time.Since(since) > patience {
+		if s.bytes > 0 {
+			pause, progress = newPauses(), time.Now()
+		}
+		if ctx.Err() != nil || hopeless(err) || time.Since(progress) > patience {
 			return fmt.Errorf("copy dataset %s: %w", s.dataset.ID, errors.Join(err, context.Cause(ctx)))
 		}
 		s.run.node.Log.Warn("copy is tried again", "move", s.run.move.ID, "dataset", s.dataset.ID, "error", err)
@@ -260,6 +264,7 @@ func (s *set) open(ctx context.Context, snap cluster.Snapshot, limit *rate.Limit
 // send sends a snapshot and checks that what arrived is it.
 func (s *set) send(ctx context.Context, snap cluster.Snapshot, stream *transfer.Stream) error {
 	counted := &counter{w: stream, shown: s.run.shown}
+	defer func() { s.bytes = counted.bytes }()
 	if stream == s.stream { // opened before the snapshot was taken
 		if err := announce(stream, snap); err != nil {
 			return err
@@ -275,6 +280,5 @@ func (s *set) send(ctx context.Context, snap cluster.Snapshot, stream *transfer.
 	if reply.Snapshot.ID != snap.ID || reply.Snapshot.Name != snap.Name {
 		return fmt.Errorf("the target has snapshot %s with other content than was sent (%s, not %s)", snap.Name, reply.Snapshot.ID, snap.ID)
 	}
-	s.bytes = counted.bytes
 	return nil
 }

@@ -202,7 +202,7 @@ func (r *run) handOver(ctx context.Context) error {
 	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), handOverWithin)
 	defer cancel()
-	_, err := r.transition(within, api.MoveTransition{
+	err := r.transition(within, api.MoveTransition{
 		Action: api.ActionHandOver, Revision: r.move.Revision, Released: released,
 	})
 	done(0)

@@ -24,7 +24,7 @@ func (r *run) abort(ctx context.Context, cause error) error {
 	r.node.Log.Warn("move is aborted", "move", r.move.ID, "phase", r.move.Phase, "reason", reason)
 	pause := newPauses()
 	for r.move.Phase.BeforeHandOver() {
-		_, err := r.transition(ctx, api.MoveTransition{Action: api.ActionAbort, Reason: reason})
+		err := r.transition(ctx, api.MoveTransition{Action: api.ActionAbort, Reason: reason})
 		if err != nil && lasting(err) {
 			return fmt.Errorf("abort move %s after %q: %w", r.move.ID, reason, err)
 		}
@@ -186,7 +186,7 @@ func (r *run) askToResume(ctx context.Context, req api.ResumeRequest, answers ch
 func (r *run) takeBack(ctx context.Context, reason string) error {
 	pause := newPauses()
 	for r.move.Phase == cluster.MoveHandedOver {
-		_, err := r.transition(ctx, api.MoveTransition{Action: api.ActionTakeBack, Reason: reason, Revision: r.move.Revision})
+		err := r.transition(ctx, api.MoveTransition{Action: api.ActionTakeBack, Reason: reason, Revision: r.move.Revision})
 		if err != nil && lasting(err) {
 			return fmt.Errorf("take move %s back: %w", r.move.ID, err)
 		}

@@ -29,7 +29,7 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 		sets = append(sets, desired.Datasets[id])
 	}
 	report.PredictedGap, report.Basis = predictGap(m, apps, desired)
-	if firstProblem(report.Checks) != nil {
+	if !report.OK() {
 		return report, nil
 	}
 	req, err := n.prepareRequest(ctx, m, apps, sets)
@@ -39,12 +39,8 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 	req.DryRun = true
 	reply, err := n.Peers.Prepare(ctx, desired.Nodes[m.Target], req)
 	if err != nil {
-		name := nodeName(desired, m.Target)
-		report.Checks = append(report.Checks, api.Check{
-			Name: "node", Object: "node " + name, Problem: err.Error(),
-			Remedy: "see whether the agent of " + name + " runs and is reached from " + nodeName(desired, n.ID), Node: name,
-		})
-		return report, nil
+		report.Checks = append(report.Checks, unreached(err, nodeName(desired, m.Target), nodeName(desired, n.ID)))
+		return report, nil // the check says it
 	}
 	report.Checks = append(report.Checks, reply.Checks...)
 	images, err := n.checkImages(ctx, apps, reply.NeedImages, nodeName(desired, n.ID))
@@ -55,6 +51,13 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 		}
 	}
 	return report, err
+}
+
+func unreached(err error, name, from string) api.Check {
+	return api.Check{
+		Name: "node", Object: "node " + name, Problem: err.Error(),
+		Remedy: "see whether the agent of " + name + " runs and is reached from " + from, Node: name,
+	}
 }
 
 // checkImages says where the target gets the images from.

@@ -28,10 +28,11 @@ func (n *Node) Ready(ctx context.Context, app cluster.Application, netns string)
 		return n.alive(ctx, app.Name)
 	}
 	probe, pause := n.probeOf(app, netns)
-	looked, last := time.Now(), errors.New("not asked yet")
+	looked := time.Now()
 	for {
 		asked := time.Now()
-		if last = probe(ctx); last == nil {
+		last := probe(ctx)
+		if last == nil {
 			return nil
 		}
 		if time.Since(looked) > aliveLookEvery {

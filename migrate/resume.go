@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -42,6 +44,10 @@ func (n *Node) Resume(outer context.Context, req api.ResumeRequest) (api.ResumeR
 	w, err := n.wake(outer, req)
 	if err != nil {
 		return api.ResumeReply{}, err
+	}
+	if w.move.Phase != cluster.MoveHandedOver { // an earlier process of this agent ended it
+		n.remember(w.move)
+		return api.ResumeReply{Move: w.move, Reason: w.move.Reason}, nil
 	}
 	err = w.bringUp(outer)
 	if err == nil {
@@ -129,9 +135,7 @@ func (n *Node) receivedBy(p *preparation) map[cluster.DatasetID]cluster.Snapshot
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	all := map[cluster.DatasetID]cluster.Snapshot{}
-	for id, s := range p.received {
-		all[id] = s
-	}
+	maps.Copy(all, p.received)
 	return all
 }
 
@@ -328,12 +332,13 @@ func (w *waking) expose(ctx context.Context) error {
 
 // giveBack gives the datasets back to the source, with why and with what the containers said.
 func (w *waking) giveBack(ctx context.Context, cause error) error {
-	reason := cause.Error()
+	var reason strings.Builder
+	reason.WriteString(cause.Error())
 	for _, app := range w.apps {
-		reason += w.lastWords(ctx, app.Name)
+		reason.WriteString(w.lastWords(ctx, app.Name))
 	}
 	w.node.Log.Warn("move is given back", "move", w.move.ID, "reason", cause)
-	return w.decide(ctx, api.MoveTransition{Action: api.ActionTakeBack, Reason: reason, Revision: w.move.Revision})
+	return w.decide(ctx, api.MoveTransition{Action: api.ActionTakeBack, Reason: reason.String(), Revision: w.move.Revision})
 }
 
 func (w *waking) lastWords(ctx context.Context, app string) string {

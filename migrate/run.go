@@ -142,7 +142,7 @@ func (r *run) enter(ctx context.Context, phase cluster.MovePhase) error {
 		if r.move.CancelRequested {
 			return errCancelled
 		}
-		_, err := r.transition(ctx, api.MoveTransition{Action: api.ActionPhase, Phase: phase, Revision: r.move.Revision})
+		err := r.transition(ctx, api.MoveTransition{Action: api.ActionPhase, Phase: phase, Revision: r.move.Revision})
 		switch {
 		case err == nil:
 		case errors.Is(err, cluster.ErrConflict):
@@ -176,14 +176,14 @@ func lasting(err error) bool {
 
 // transition asks for a transition of this attempt and keeps the move as the answer
 // has it, whether it was granted or refused.
-func (r *run) transition(ctx context.Context, t api.MoveTransition) (cluster.Move, error) {
+func (r *run) transition(ctx context.Context, t api.MoveTransition) error {
 	t.Attempt = r.move.Attempt
 	t.Report = r.times.snapshot()
 	m, err := r.node.Store.Transition(ctx, r.move.ID, t)
 	if err != nil {
 		current, ok := api.CurrentMove(err)
 		if !ok || current.ID != r.move.ID {
-			return cluster.Move{}, err
+			return err
 		}
 		m = current
 	}
@@ -191,7 +191,7 @@ func (r *run) transition(ctx context.Context, t api.MoveTransition) (cluster.Mov
 		r.move = m
 		r.ground.advance(m)
 	}
-	return m, err
+	return err
 }
 
 // pauses grow between tries of something that is expected to come back.

@@ -43,7 +43,7 @@ func (n *Node) Prepare(ctx context.Context, from cluster.NodeID, req api.Prepare
 	for _, d := range req.Datasets {
 		reply.Snapshots[d.ID] = copies[d.ID].Snapshots
 	}
-	if req.DryRun || firstProblem(reply.Checks) != nil || len(reply.NeedImages) > 0 {
+	if req.DryRun || len(reply.NeedImages) > 0 || !(api.PreflightReport{Checks: reply.Checks}).OK() {
 		return reply, nil
 	}
 	return reply, n.makeReady(ctx, req)

@@ -5,6 +5,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -72,12 +73,13 @@ func (n *Node) Clean(ctx context.Context, id cluster.MoveID) error {
 	return nil
 }
 
-// Settle forgets the notes of hand-overs whose outcome the store shows. It is called
-// with each complete read; without notes it does nothing.
+// Settle forgets what is kept of moves whose outcome the store shows, the notes of
+// their hand-overs above all. It is called with each complete read.
 func (n *Node) Settle(desired cluster.Desired) error {
 	if !desired.Complete {
 		return nil
 	}
+	n.forget(desired.Moves)
 	noted, err := n.Notes.List()
 	if err != nil {
 		return err
@@ -93,6 +95,18 @@ func (n *Node) Settle(desired cluster.Desired) error {
 		}
 	}
 	return nil
+}
+
+func (n *Node) forget(moves map[cluster.MoveID]cluster.Move) {
+	over := func(id cluster.MoveID) bool {
+		m, known := moves[id]
+		return !known || m.Phase.Terminal()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.DeleteFunc(n.outcomes, func(id cluster.MoveID, _ cluster.Move) bool { return over(id) })
+	maps.DeleteFunc(n.reports, func(id cluster.MoveID, _ *cluster.MoveReport) bool { return over(id) })
+	maps.DeleteFunc(n.prepared, func(id cluster.MoveID, _ *preparation) bool { return moves[id].Phase.Terminal() })
 }
 
 // settle asks once. A refusal that shows the move as it is now is an answer too.

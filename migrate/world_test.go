@@ -340,7 +340,7 @@ func (w *world) until(what string, ok func() bool) {
 
 // revive starts the agent's next process; the dead one's leftovers are waited for, as a kernel does.
 func (w *world) revive(a *miniAgent) {
-	if a.machine.agent != a {
+	if a.agent != a {
 		return // it died in several of its functions
 	}
 	a.unplug(a.isCut())
@@ -355,7 +355,7 @@ func (w *world) revive(a *miniAgent) {
 		clear(m.published)
 		m.mu.Unlock()
 	}
-	a.machine.startAgent()
+	a.startAgent()
 }
 
 // end waits until everything has come to rest, and checks the promises.

@@ -42,7 +42,7 @@ func (d *Dialer) Open(ctx context.Context, addr string, peer cluster.NodeID, h H
 		return nil, fmt.Errorf("open a stream to node %s at %s: %w", peer, addr, err)
 	}
 	if !s.window.rewind(offset) {
-		conn.Close() //nolint:errcheck // the peer is not to be talked to any more
+		conn.Close() // the peer is not to be talked to any more
 		return nil, fmt.Errorf("open a stream to node %s: %w: begins at %d", peer, ErrProtocol, offset)
 	}
 	s.hello.Resume = true
@@ -85,7 +85,7 @@ func (d *Dialer) connect(ctx context.Context, addr string, peer cluster.NodeID, 
 	if err != nil {
 		return nil, 0, err
 	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() }) //nolint:errcheck // what was under way fails, and says so
+	stop := context.AfterFunc(ctx, func() { conn.Close() }) // what was under way fails, and says so
 	offset, err := greet(conn, h)
 	if !stop() && err == nil {
 		err = ctx.Err()
@@ -133,7 +133,7 @@ func greet(conn net.Conn, h hello) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch fr.kind { //nolint:exhaustive // the others are wrong here
+	switch fr.kind { // the others are wrong here
 	case frameWelcome:
 		return fr.offset, nil
 	case frameReply:

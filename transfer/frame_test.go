@@ -11,10 +11,16 @@ import (
 	"pgregory.net/rapid"
 )
 
+func put(t testing.TB, to *bytes.Buffer, kind frameKind, offset int64, payload []byte) {
+	if err := writeFrame(to, kind, offset, payload); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func FuzzFrames(f *testing.F) {
 	var good bytes.Buffer
-	writeFrame(&good, frameData, 7, []byte("abc"))
-	writeFrame(&good, frameEnd, 10, make([]byte, checksumSize))
+	put(f, &good, frameData, 7, []byte("abc"))
+	put(f, &good, frameEnd, 10, make([]byte, checksumSize))
 	f.Add(good.Bytes())
 	f.Add([]byte{3, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0})
 	f.Add([]byte{3, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255})
@@ -29,7 +35,7 @@ func FuzzFrames(f *testing.F) {
 			if most, ok := fr.kind.limit(); !ok || len(fr.payload) > most {
 				t.Fatalf("kind %d with %d bytes was let through", fr.kind, len(fr.payload))
 			}
-			writeFrame(&again, fr.kind, fr.offset, fr.payload)
+			put(t, &again, fr.kind, fr.offset, fr.payload)
 		}
 		if !bytes.HasPrefix(b, again.Bytes()) {
 			t.Fatal("frames do not read as they were written")
@@ -39,7 +45,7 @@ func FuzzFrames(f *testing.F) {
 
 func TestFrameCutAnywhereIsNoFrame(t *testing.T) {
 	var whole bytes.Buffer
-	writeFrame(&whole, frameData, 7, []byte("abcdef"))
+	put(t, &whole, frameData, 7, []byte("abcdef"))
 	for cut := range whole.Len() {
 		frames := &frameReader{r: bytes.NewReader(whole.Bytes()[:cut])}
 		if _, err := frames.read(); err == nil || (cut > 0 && errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF)) {

@@ -54,7 +54,7 @@ func (s *Server) begin(from cluster.NodeID, h hello) *incoming {
 		source := &wholeReader{r: r}
 		reply, err := s.Receive(ctx, from, h.Header, source)
 		st.decide(reply, err, source.whole.Load(), context.Cause(ctx))
-		r.CloseWithError(errOver) //nolint:errcheck // it never fails
+		r.CloseWithError(errOver) // it never fails
 		cancel(nil)
 		time.AfterFunc(st.resumeFor, func() { s.forget(streamKey{from, h.Stream}) })
 	})
@@ -105,7 +105,7 @@ func refusal(err, cause error) *Error {
 
 // cut ends the stream for its receiver.
 func (st *incoming) cut(err error) {
-	st.pipe.CloseWithError(err) //nolint:errcheck // it never fails
+	st.pipe.CloseWithError(err) // it never fails
 	st.cancel(err)
 }
 
@@ -113,7 +113,7 @@ func (st *incoming) cut(err error) {
 func (st *incoming) attach(conn net.Conn) error {
 	st.mu.Lock()
 	if st.conn != nil {
-		st.conn.Close() //nolint:errcheck // its user notices
+		st.conn.Close() // its user notices
 	}
 	st.mu.Unlock()
 	select {
@@ -210,7 +210,7 @@ func (st *incoming) over() bool {
 }
 
 func (st *incoming) accept(fr frame) error {
-	switch fr.kind { //nolint:exhaustive // the others are wrong here
+	switch fr.kind { // the others are wrong here
 	case framePing:
 		return nil
 	case frameAbort:
@@ -230,7 +230,7 @@ func (st *incoming) data(fr frame) error {
 		st.cut(ErrCorrupt)
 		return fmt.Errorf("%w: offset %d where %d is next", ErrProtocol, fr.offset, st.taken.Load())
 	}
-	st.sum.Write(fr.payload) //nolint:errcheck // a hash never fails
+	st.sum.Write(fr.payload) // a hash never fails
 	st.taken.Add(int64(len(fr.payload)))
 	st.pipe.Write(fr.payload) //nolint:errcheck // it fails when the receiver has given up, whose verdict is then on its way
 	return nil

@@ -43,8 +43,8 @@ type streamKey struct {
 // ServeConn serves one connection, on which ALPN was negotiated, until it or ctx ends.
 // Streams outlive both; Close ends them.
 func (s *Server) ServeConn(ctx context.Context, conn *tls.Conn) {
-	defer conn.Close()                                      //nolint:errcheck // whatever was to be said has been said
-	stop := context.AfterFunc(ctx, func() { conn.Close() }) //nolint:errcheck // its reader ends
+	defer conn.Close()                                      // whatever was to be said has been said
+	stop := context.AfterFunc(ctx, func() { conn.Close() }) // its reader ends
 	defer stop()
 	if err := s.serve(ctx, conn); err != nil {
 		s.Log.Debug("stream connection ended", "from", conn.RemoteAddr().String(), "error", err)

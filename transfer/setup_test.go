@@ -99,7 +99,7 @@ type fragile struct {
 func (f *fragile) Write(p []byte) (int, error) {
 	if int64(len(p)) > f.left {
 		n, _ := f.Conn.Write(p[:f.left])
-		f.Conn.Close()
+		f.Close()
 		return n, errors.New("link broke")
 	}
 	f.left -= int64(len(p))

@@ -177,8 +177,7 @@ func (s *Stream) reconnect(ctx context.Context, again connector, retryFor time.D
 			return nil, errors.Join(ctx.Err(), last)
 		}
 		conn, offset, err := again(ctx)
-		var r *refused
-		if errors.As(err, &r) {
+		if r, ok := errors.AsType[*refused](err); ok {
 			s.end(r.verdict, nil)
 			return nil, err
 		}
@@ -203,7 +202,7 @@ func (s *Stream) use(conn net.Conn) error {
 	wg.Go(func() {
 		readErr = s.listen(conn)
 		lost.Store(true)
-		conn.Close() //nolint:errcheck // readErr says why it is closed
+		conn.Close() // readErr says why it is closed
 		s.window.wake()
 	})
 	wg.Go(func() { s.ping(conn, quit) })
@@ -211,7 +210,7 @@ func (s *Stream) use(conn net.Conn) error {
 	writeErr := s.feed(conn, func() bool { return lost.Load() || s.ended() })
 	if writeErr != nil || s.ended() {
 		s.farewell(conn, writeErr)
-		conn.Close() //nolint:errcheck // the connection is given up
+		conn.Close() // the connection is given up
 	}
 	close(quit)
 	wg.Wait()
@@ -274,7 +273,7 @@ func (s *Stream) listen(conn net.Conn) error {
 			return err
 		}
 		s.hear()
-		switch fr.kind { //nolint:exhaustive // the others are wrong here
+		switch fr.kind { // the others are wrong here
 		case frameAck:
 			if !s.window.acknowledge(fr.offset) {
 				return fmt.Errorf("%w: acknowledgement of offset %d", ErrProtocol, fr.offset)

@@ -5,6 +5,7 @@ package transfer_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -44,7 +45,9 @@ func (s *sink) receive(_ context.Context, from cluster.NodeID, h transfer.Header
 func noise(n int) []byte {
 	b := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{1})
-	r.Read(b)
+	for i := 0; i+8 <= n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
+	}
 	return b
 }
 
@@ -59,6 +62,13 @@ func open(t *testing.T, d *transfer.Dialer, way *link, limit *rate.Limiter) *tra
 		t.Fatal(err)
 	}
 	return s
+}
+
+func write(t *testing.T, s *transfer.Stream, b []byte) {
+	t.Helper()
+	if _, err := s.Write(b); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestStreamArrivesWholeAndIsAnswered(t *testing.T) {
@@ -127,12 +137,11 @@ func TestVerdictIsAskedForAgainWhenTheLinkBreaksAtTheEnd(t *testing.T) {
 	release := make(chan struct{})
 	d, way := serve(t, &transfer.Server{Receive: func(_ context.Context, _ cluster.NodeID, h transfer.Header, r io.Reader) (transfer.Reply, error) {
 		_, err := io.Copy(io.Discard, r)
-		way := release
-		<-way
+		<-release
 		return transfer.Reply{Snapshot: h.Snapshot}, err
 	}})
 	s := open(t, d, way, nil)
-	s.Write(noise(1000))
+	write(t, s, noise(1000))
 	answered := make(chan error, 1)
 	go func() {
 		_, err := s.CloseSend(context.WithoutCancel(t.Context()))
@@ -148,7 +157,9 @@ func TestVerdictIsAskedForAgainWhenTheLinkBreaksAtTheEnd(t *testing.T) {
 
 func TestRefusalReachesTheSenderWhileItWrites(t *testing.T) {
 	d, way := serve(t, &transfer.Server{Receive: func(_ context.Context, _ cluster.NodeID, _ transfer.Header, r io.Reader) (transfer.Reply, error) {
-		io.CopyN(io.Discard, r, 100_000)
+		if _, err := io.CopyN(io.Discard, r, 100_000); err != nil {
+			return transfer.Reply{}, err
+		}
 		return transfer.Reply{}, &transfer.Error{Code: "no-space", Message: "disk is full"}
 	}})
 	s := open(t, d, way, nil)
@@ -165,11 +176,11 @@ func TestRefusalReachesTheSenderWhileItWrites(t *testing.T) {
 
 func TestReceiverThatStopsEarlyIsNotBelieved(t *testing.T) {
 	d, way := serve(t, &transfer.Server{Receive: func(_ context.Context, _ cluster.NodeID, _ transfer.Header, r io.Reader) (transfer.Reply, error) {
-		io.CopyN(io.Discard, r, 10)
-		return transfer.Reply{}, nil
+		_, err := io.CopyN(io.Discard, r, 10)
+		return transfer.Reply{}, err
 	}})
 	s := open(t, d, way, nil)
-	s.Write(noise(1000))
+	write(t, s, noise(1000))
 	if _, err := s.CloseSend(t.Context()); err == nil {
 		t.Error("a receiver that had not seen the end was believed")
 	}
@@ -179,7 +190,7 @@ func TestAbortNeverLooksLikeTheEnd(t *testing.T) {
 	to := newSink()
 	d, way := serve(t, &transfer.Server{Receive: to.receive})
 	s := open(t, d, way, nil)
-	s.Write(noise(300_000))
+	write(t, s, noise(300_000))
 	s.Abort()
 	if err := <-to.ends; !errors.Is(err, transfer.ErrAborted) {
 		t.Errorf("the receiver saw %v", err)
@@ -194,7 +205,7 @@ func TestSenderThatDiesCutsTheStreamShort(t *testing.T) {
 	d, way := serve(t, &transfer.Server{Receive: to.receive, ResumeFor: 50 * time.Millisecond})
 	d.RetryFor = time.Millisecond
 	s := open(t, d, way, nil)
-	s.Write(noise(300_000))
+	write(t, s, noise(300_000))
 	way.cut(true)
 	if err := <-to.ends; !errors.Is(err, transfer.ErrCut) {
 		t.Errorf("the receiver saw %v", err)
@@ -208,7 +219,7 @@ func TestLaterStreamSupersedesOneThatHangs(t *testing.T) {
 	to := newSink()
 	d, way := serve(t, &transfer.Server{Receive: to.receive})
 	first := open(t, d, way, nil)
-	first.Write(noise(1000))
+	write(t, first, noise(1000))
 	second := open(t, d, way, nil)
 	if err := <-to.ends; !errors.Is(err, transfer.ErrSuperseded) {
 		t.Errorf("the first receiver saw %v", err)
@@ -260,7 +271,7 @@ func TestBandwidthLimitHolds(t *testing.T) {
 	d, way := serve(t, &transfer.Server{Receive: to.receive})
 	start := time.Now()
 	s := open(t, d, way, rate.NewLimiter(4<<20, 256<<10))
-	s.Write(make([]byte, 2<<20))
+	write(t, s, make([]byte, 2<<20))
 	if _, err := s.CloseSend(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,9 @@ func BenchmarkBareSocket(b *testing.B) {
 		if err != nil {
 			return
 		}
-		io.Copy(io.Discard, c)
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			b.Error(err)
+		}
 		c.Close()
 	}()
 	c, err := net.Dial("tcp", l.Addr().String()) //nolint:noctx // a baseline

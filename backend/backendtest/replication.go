@@ -64,7 +64,7 @@ func testReplication(t *testing.T, ha, hb Harness) {
 			t.Errorf("snapshots = %v; want %v", got, want)
 		}
 	})
-	t.Run("WhatWasRemovedIsRemoved", func(t *testing.T) {
+	t.Run("WhatWasEmptiedIsEmpty", func(t *testing.T) {
 		a, b, id := pair(t, ha, hb)
 		one := a.snapshot(id, 1, 1)
 		ship(a, b, id, one, "")

@@ -39,22 +39,6 @@ func (d *Driver) Write(id cluster.DatasetID, name string, data []byte) error {
 	return nil
 }
 
-// Remove removes a file of the head.
-func (d *Driver) Remove(id cluster.DatasetID, name string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	h, err := d.head(id)
-	if err != nil {
-		return fmt.Errorf("remove %s of dataset %s: %w", name, id, err)
-	}
-	if h.mounted == "" && len(h.holds) == 0 {
-		return fmt.Errorf("remove %s of dataset %s: %w", name, id, errNotMounted)
-	}
-	delete(h.files, name)
-	h.base = ""
-	return nil
-}
-
 // Files are those of the head, mounted or not.
 func (d *Driver) Files(id cluster.DatasetID) (map[string][]byte, error) {
 	d.mu.Lock()

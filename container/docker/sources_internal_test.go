@@ -18,8 +18,8 @@ func TestGuardExistsAndCannotBeMounted(t *testing.T) {
 		t.Skip("needs root: makes a mount namespace")
 	}
 	e := &Engine{config: Config{SourceDir: t.TempDir()}}
-	real := t.TempDir()
-	mounts := []container.Mount{{Source: real}}
+	place := t.TempDir()
+	mounts := []container.Mount{{Source: place}}
 	if err := e.guardSources("app", mounts); err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestGuardExistsAndCannotBeMounted(t *testing.T) {
 	if err := e.linkSources("app", mounts); err != nil {
 		t.Fatal(err)
 	}
-	if target, err := os.Readlink(link); err != nil || target != real {
-		t.Errorf("the link leads to %q, %v; want %s", target, err, real)
+	if target, err := os.Readlink(link); err != nil || target != place {
+		t.Errorf("the link leads to %q, %v; want %s", target, err, place)
 	}
 }

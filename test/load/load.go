@@ -48,10 +48,6 @@ type Writer struct {
 
 	mu    sync.Mutex
 	acks  []time.Time // acks[i] is when record i+1 was acknowledged
-	stall struct {
-		from time.Time
-		max  time.Duration
-	}
 	last error
 	next int
 }

@@ -5,6 +5,8 @@ package load
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"strconv"
 
 	"github.com/redis/go-redis/v9"
@@ -56,4 +58,20 @@ func (c redisConn) All(ctx context.Context) ([]int64, error) {
 		}
 	}
 	return all, nil
+}
+
+// FillRedis stores so many values of so many random bytes.
+func FillRedis(ctx context.Context, address string, values, size int) error {
+	c := redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
+	pipe := c.Pipeline()
+	buf := make([]byte, size)
+	source := rand.NewChaCha8([32]byte{1})
+	for i := range values {
+		if _, err := source.Read(buf); err != nil {
+			return errors.Join(err, c.Close())
+		}
+		pipe.Set(ctx, "fill:"+strconv.Itoa(i), slices.Clone(buf), 0)
+	}
+	_, err := pipe.Exec(ctx)
+	return errors.Join(err, c.Close())
 }
