@@ -27,7 +27,11 @@ func (a *Agent) round(ctx context.Context) error {
 	observed.Session, observed.Revision = session.ID, desired.Revision
 
 	steps := plan.Next(desired, observed)
-	a.status.planned(steps)
+	running := map[string]bool{}
+	for id := range observed.Claims {
+		running[plan.MoveObject(id)] = true
+	}
+	a.status.planned(steps, running)
 	a.remember(observed)
 	a.report(ctx, observed)
 	if desired.Complete {

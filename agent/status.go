@@ -30,8 +30,9 @@ func newStatuses() *statuses {
 	return &statuses{failed: map[string]cluster.Status{}, waits: map[string]cluster.Status{}}
 }
 
-// planned takes in the reasons to wait, and forgets failures of objects with nothing left to do.
-func (s *statuses) planned(steps []plan.Step) {
+// planned takes in the reasons to wait, except for what is running, and forgets failures
+// of objects with nothing left to do.
+func (s *statuses) planned(steps []plan.Step, running map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	waits := map[string]cluster.Status{}
@@ -41,6 +42,9 @@ func (s *statuses) planned(steps []plan.Step) {
 		if !ok {
 			pending[step.Object()] = true
 			continue
+		}
+		if running[w.About] {
+			continue // it is under way, and says so by its progress
 		}
 		st := cluster.Status{Reason: w.Reason, Step: w.Kind(), Since: time.Now()}
 		if old, ok := s.waits[w.About]; ok && old.Reason == w.Reason {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -24,14 +25,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // server answers with h, and counts.
 type server struct {
 	*httptest.Server
-	asked int
+	asked atomic.Int32
 }
 
 func serve(t *testing.T, h http.HandlerFunc) *server {
 	t.Helper()
 	s := &server{}
 	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.asked++
+		s.asked.Add(1)
 		h(w, r)
 	}))
 	t.Cleanup(s.Close)
@@ -83,7 +84,7 @@ func TestErrorsMeanTheSameOnBothSides(t *testing.T) {
 			t.Errorf("%v arrived as %v", sentinel, err)
 		}
 		for _, other := range []error{cluster.ErrNotFound, cluster.ErrExists, cluster.ErrConflict, cluster.ErrForbidden} {
-			if other != sentinel && errors.Is(err, other) {
+			if !errors.Is(sentinel, other) && errors.Is(err, other) {
 				t.Errorf("%v arrived as %v too", sentinel, other)
 			}
 		}
@@ -114,14 +115,14 @@ func TestOnlyWhatMayBeDoneTwiceIsAskedOfAnother(t *testing.T) {
 	c := api.NewClient([]string{nobody(t), bad.host(), good.host()}, trusting(bad, good))
 	defer c.Close()
 	_, err := c.CreateMove(t.Context(), api.MoveRequest{})
-	if !errors.Is(err, cluster.ErrUnavailable) || good.asked != 0 {
-		t.Errorf("a move whose outcome is unknown was asked for again (%d): %v", good.asked, err)
+	if !errors.Is(err, cluster.ErrUnavailable) || good.asked.Load() != 0 {
+		t.Errorf("a move whose outcome is unknown was asked for again (%d): %v", good.asked.Load(), err)
 	}
-	if _, err := c.Status(t.Context()); err != nil || good.asked != 1 {
-		t.Errorf("asked %d times: %v", good.asked, err)
+	if _, err := c.Status(t.Context()); err != nil || good.asked.Load() != 1 {
+		t.Errorf("asked %d times: %v", good.asked.Load(), err)
 	}
-	tried := bad.asked
-	if _, err := c.CreateMove(t.Context(), api.MoveRequest{}); err != nil || bad.asked != tried {
+	tried := bad.asked.Load()
+	if _, err := c.CreateMove(t.Context(), api.MoveRequest{}); err != nil || bad.asked.Load() != tried {
 		t.Errorf("the one that answered last is not asked first: %v", err)
 	}
 }
@@ -130,10 +131,10 @@ func TestAnAbortIsAskedOfEveryEndpoint(t *testing.T) {
 	bad, good := serve(t, broken), serve(t, fine)
 	c := api.NewAgentClient([]string{bad.host(), good.host()}, trusting(bad, good))
 	defer c.Close()
-	if _, err := c.Transition(t.Context(), "m", api.MoveTransition{Action: api.ActionHandOver}); !errors.Is(err, cluster.ErrUnavailable) || good.asked != 0 {
+	if _, err := c.Transition(t.Context(), "m", api.MoveTransition{Action: api.ActionHandOver}); !errors.Is(err, cluster.ErrUnavailable) || good.asked.Load() != 0 {
 		t.Errorf("a hand-over was asked for twice: %v", err)
 	}
-	if _, err := c.Transition(t.Context(), "m", api.MoveTransition{Action: api.ActionAbort}); err != nil || good.asked != 1 {
+	if _, err := c.Transition(t.Context(), "m", api.MoveTransition{Action: api.ActionAbort}); err != nil || good.asked.Load() != 1 {
 		t.Errorf("the abort was not: %v", err)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -14,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flocker-project/flocker/devcluster/loopdev"
+	"github.com/flocker-project/flocker/mount"
 )
 
 // gracefulStop is the time in seconds that a node has to end its containers in a graceful stop.
@@ -152,6 +156,9 @@ func (c *Cluster) removeRest(ctx context.Context) error {
 			if _, err := loopdev.Detach(ctx, v.Mountpoint); err != nil {
 				return fmt.Errorf("loop devices of volume %s: %w", v.Name, err)
 			}
+			if err := removePoints(v.Mountpoint); err != nil {
+				return fmt.Errorf("empty volume %s: %w", v.Name, err)
+			}
 		}
 		if _, err := c.engine.docker.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{}); err != nil {
 			return fmt.Errorf("remove volume %s: %w", v.Name, err)
@@ -164,6 +171,30 @@ func (c *Cluster) removeRest(ctx context.Context) error {
 	for _, n := range networks.Items {
 		if _, err := c.engine.docker.NetworkRemove(ctx, n.ID, client.NetworkRemoveOptions{}); err != nil {
 			return fmt.Errorf("remove network %s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+// removePoints removes the mount points that an agent made on a node's disk: they are
+// immutable, and the engine cannot remove them with the rest.
+func removePoints(disk string) error {
+	entries, err := os.ReadDir(disk)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil // an engine elsewhere, or no right to look: the engine says what is wrong
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && info.Mode().Perm() == 0 {
+			if err := mount.RemovePoint(filepath.Join(disk, e.Name())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

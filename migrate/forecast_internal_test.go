@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package migrate //nolint:testpackage // the decision is seen only inside
+package migrate
 
 import (
 	"testing"

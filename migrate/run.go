@@ -52,7 +52,7 @@ func (n *Node) Run(outer context.Context, m cluster.Move, desired cluster.Desire
 	defer r.shown.start(ctx)()
 	err = r.toHandOver(ctx)
 	switch {
-	case err == nil:
+	case err == nil, r.move.Phase == cluster.MoveHandedOver: // an answer may tell that an earlier request was granted
 		return r.toEnd(outer)
 	case outer.Err() != nil && r.move.Phase != cluster.MoveCutting:
 		return fmt.Errorf("move %s: the agent is ending: %w", m.ID, err) // nothing was stopped: the next one goes on

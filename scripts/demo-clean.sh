@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 
 if engine_answers; then
 	[ -x bin/flocker ] || make build
-	as_root bin/flocker dev down
+	as_root bin/flocker dev down --name demo
 fi
 scripts/stop-engine.sh

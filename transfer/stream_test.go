@@ -299,6 +299,9 @@ func TestEndOfContextEndsTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
+	for err == nil {
+		_, err = s.Write([]byte("more"))
+	}
 	if _, err := s.CloseSend(t.Context()); !errors.Is(err, context.Canceled) {
 		t.Errorf("CloseSend after the end of the context: %v", err)
 	}

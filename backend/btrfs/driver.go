@@ -67,6 +67,7 @@ type Driver struct {
 	config Config
 	log    *slog.Logger
 	root   string      // <pool>/flocker
+	fsid   string      // the filesystem's UUID
 	place  mount.Place // of root
 	file   *poolFile   // nil for an existing filesystem
 	lock   *os.File
@@ -132,6 +133,9 @@ func (d *Driver) enter(base string) error {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("btrfs pool: %w", err)
 		}
+	}
+	if d.fsid, err = filesystemID(d.root); err != nil {
+		return fmt.Errorf("btrfs pool %s: %w", base, err)
 	}
 	if d.place, err = mount.Locate(d.root); err != nil {
 		return err

@@ -4,19 +4,25 @@ package btrfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Growth begins when less than a quarter of the pool, but at most largestSpare, is free, and adds the same again.
+// Growth begins when less than a quarter of the pool, between smallestSpare and largestSpare, is free, and adds the
+// same again.
 const (
-	smallestSpare = 128 << 20
+	smallestSpare = 1 << 30
 	largestSpare  = 4 << 30
-	// fastestWrites is how fast, in bytes a second, a pool is taken to fill at most.
-	fastestWrites = 1 << 30
+	// fastestWrites is how fast, in bytes a second, a pool is taken to fill at most: programs write to memory first.
+	fastestWrites = 4 << 30
 )
 
 // Space counts what the pool's file may still grow by as free.
@@ -34,7 +40,46 @@ func (d *Driver) space() (free, total int64, err error) {
 	if err := unix.Statfs(d.root, &fs); err != nil {
 		return 0, 0, fmt.Errorf("free space of the pool: %w", err)
 	}
-	return int64(fs.Bavail) * fs.Bsize, int64(fs.Blocks) * fs.Bsize, nil
+	promised, err := d.promised()
+	return max(int64(fs.Bavail)*fs.Bsize-promised, 0), int64(fs.Blocks) * fs.Bsize, err
+}
+
+// promised is what programs have written and the kernel not yet put in a place: with much memory that is gigabytes,
+// which statfs still counts as free (btrfs keeps it as bytes_may_use, see fs/btrfs/space-info.c).
+func (d *Driver) promised() (int64, error) {
+	text, err := os.ReadFile("/sys/fs/btrfs/" + d.fsid + "/allocation/data/bytes_may_use")
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil // a sandbox without sysfs: the watch still looks often enough for slow writers
+	}
+	if err != nil {
+		return 0, fmt.Errorf("space of the pool that is promised: %w", err)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("space of the pool that is promised: %w", err)
+	}
+	return n, nil
+}
+
+// roomReader lets the pool grow with what is read, faster than the watch would notice.
+type roomReader struct {
+	io.Reader
+	driver *Driver
+	left   int64 // bytes until the next look
+}
+
+// lookEvery is how much is received between two looks at what is free.
+const lookEvery = 32 << 20
+
+func (g *roomReader) Read(p []byte) (int, error) {
+	n, err := g.Reader.Read(p)
+	if g.left -= int64(n); g.left < 0 && g.driver.file != nil {
+		g.left = lookEvery
+		if _, bad := g.driver.grow(); bad != nil && err == nil {
+			err = bad
+		}
+	}
+	return n, err
 }
 
 // Grow makes the pool's file larger when little is free in it. The driver does so by itself.
@@ -76,7 +121,7 @@ func (d *Driver) watch(ctx context.Context) {
 			d.log.Error("pool cannot grow", slog.Any("error", err))
 		}
 		wait := time.Duration(float64(spare) / fastestWrites * float64(time.Second))
-		timer := time.NewTimer(min(max(wait, 250*time.Millisecond), 10*time.Second))
+		timer := time.NewTimer(min(max(wait, 50*time.Millisecond), 10*time.Second))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

@@ -89,6 +89,12 @@ type (
 		_            uint32 // version
 		_            [28]uint8
 	}
+	// fsInfo is struct btrfs_ioctl_fs_info_args.
+	fsInfo struct {
+		_    [2]uint64
+		fsid uuid
+		_    [992]byte
+	}
 	quotaCtl struct {
 		cmd uint64
 		_   uint64 // status
@@ -110,6 +116,7 @@ var (
 	iocSnapCreate   = ioc(iocWrite, 23, unsafe.Sizeof(volArgsV2{}))
 	iocSubvolCreate = ioc(iocWrite, 24, unsafe.Sizeof(volArgsV2{}))
 	iocStartSync    = ioc(iocRead, 24, 8)
+	iocFsInfo       = ioc(iocRead, 31, unsafe.Sizeof(fsInfo{}))
 	iocSend         = ioc(iocWrite, 38, unsafe.Sizeof(sendArgs{}))
 	iocQuotaCtl     = ioc(iocRead|iocWrite, 40, unsafe.Sizeof(quotaCtl{}))
 	iocQgroupCreate = ioc(iocWrite, 42, unsafe.Sizeof(qgroupCreate{}))

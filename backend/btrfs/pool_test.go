@@ -18,6 +18,7 @@ import (
 	"github.com/flocker-project/flocker/backend/btrfs"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/mount"
 )
 
 const dataset = cluster.DatasetID("0b5c5d3e-0000-4000-8000-000000000001")
@@ -187,5 +188,67 @@ func TestSubvolumesInsideADatasetAreRefused(t *testing.T) {
 	}
 	if err := errors.Join(h.driver.Unmount(t.Context(), dataset), h.driver.Destroy(t.Context(), dataset)); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestThePoolGrowsAsFastAsItIsWritten(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 4 GiB")
+	}
+	needsKernel(t)
+	const size = 2 << 30
+	grown := func() (*btrfs.Driver, string) {
+		dir, err := os.MkdirTemp("/var/tmp", "flocker-btrfs-") //nolint:usetesting // /tmp may be in memory, and a pool is large
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			err := errors.Join(mount.RemovePoint(filepath.Join(dir, "pool")), mount.RemovePoint(filepath.Join(dir, "mount")))
+			if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
+				t.Error(err)
+			}
+		})
+		c := btrfs.Config{File: filepath.Join(dir, "pool.img"), Mount: filepath.Join(dir, "pool"), Initial: 512 << 20, Limit: 8 << 30, Reserve: 1 << 30}
+		d := open(t, c)
+		t.Cleanup(func() {
+			if err := d.Shutdown(); err != nil {
+				t.Error(err)
+			}
+		})
+		return d, filepath.Join(dir, "mount")
+	}
+	source, path := grown()
+	err := errors.Join(
+		source.Create(t.Context(), backend.Spec{Dataset: dataset, Epoch: 1}),
+		source.Mount(t.Context(), dataset, path),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := source.Unmount(t.Context(), dataset); err != nil {
+			t.Error(err)
+		}
+	}()
+	file, err := os.Create(filepath.Join(path, backend.DataDir, "large"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	block := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	for written := 0; written < size; written += len(block) {
+		if _, err := file.Write(block); err != nil {
+			t.Fatalf("after %d MiB: %v", written>>20, err)
+		}
+	}
+	snapshot, err := source.Snapshot(t.Context(), dataset, backend.Lineage{Epoch: 1, Serial: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, _ := grown()
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(source.Send(t.Context(), dataset, snapshot.Name, "", w)) }()
+	if _, err := target.Receive(t.Context(), dataset, snapshot, "", r); err != nil {
+		t.Errorf("Receive = %v; want it to grow the pool as it goes", err)
 	}
 }

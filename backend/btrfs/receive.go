@@ -43,7 +43,7 @@ func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, want cluster
 	if err := os.Mkdir(place, 0o700); err != nil {
 		return cluster.Snapshot{}, fmt.Errorf("make the incoming place: %w", sentinel(err))
 	}
-	err = d.apply(ctx, place, checkStream(r, expect))
+	err = d.apply(ctx, place, &roomReader{Reader: checkStream(r, expect), driver: d})
 	if err == nil {
 		err = d.accept(filepath.Join(place, want.Name), id, want)
 	}

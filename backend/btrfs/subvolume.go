@@ -188,3 +188,13 @@ func sentinel(err error) error {
 	}
 	return err
 }
+
+// filesystemID is the UUID by which the kernel names the filesystem in /sys/fs/btrfs.
+func filesystemID(path string) (string, error) {
+	var info fsInfo
+	err := within(path, func(fd int) error { return ioctl(fd, iocFsInfo, &info) })
+	if err != nil {
+		return "", fmt.Errorf("identify the filesystem of %s: %w", path, err)
+	}
+	return info.fsid.String(), nil
+}

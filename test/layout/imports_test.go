@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"csi":          {"api", "cluster"},
 	"web":          {"api", "cluster"},
 
-	"devcluster": {"devcluster", "internal", "api", "pki", "cluster"},
+	"devcluster": {"devcluster", "internal", "mount", "api", "pki", "cluster"},
 	"internal":   {"internal", "packaging"},
 	"packaging":  {},
 	"cmd":        {"*"},

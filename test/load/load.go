@@ -46,8 +46,8 @@ type Writer struct {
 	cancel    context.CancelFunc
 	done      chan struct{}
 
-	mu    sync.Mutex
-	acks  []time.Time // acks[i] is when record i+1 was acknowledged
+	mu   sync.Mutex
+	acks []time.Time // acks[i] is when record i+1 was acknowledged
 	last error
 	next int
 }

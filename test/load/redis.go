@@ -17,10 +17,15 @@ type Redis struct{}
 
 const redisKey = "records"
 
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
 // Connect implements Database.
 func (Redis) Connect(ctx context.Context, address string) (Connection, error) {
+	redis.SetLogger(silent{}) // a refused connection is expected, and returned
 	c := redis.NewClient(&redis.Options{
-		Addr: address, MaxRetries: -1, PoolSize: 1, DialTimeout: connectTimeout,
+		Addr: address, DialerRetries: 1, MaxRetries: -1, PoolSize: 1, DialTimeout: connectTimeout,
 		ContextTimeoutEnabled: true, DisableIdentity: true,
 	})
 	if err := c.Ping(ctx).Err(); err != nil {

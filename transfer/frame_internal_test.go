@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package transfer //nolint:testpackage // frames and the window are seen only inside
+package transfer
 
 import (
 	"bytes"

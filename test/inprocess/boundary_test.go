@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inprocess_test
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/flocker-project/flocker/agent"
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/container"
+	"github.com/flocker-project/flocker/network"
+)
+
+// engine is the runtime as one process of the agent reaches it.
+type engine struct {
+	container.Engine
+	p *process
+}
+
+func (e engine) Create(ctx context.Context, spec container.Spec) (cluster.Container, error) {
+	defer e.p.effect()()
+	return e.Engine.Create(ctx, spec)
+}
+
+func (e engine) Start(ctx context.Context, application string) error {
+	defer e.p.effect()()
+	return e.Engine.Start(ctx, application)
+}
+
+func (e engine) Stop(ctx context.Context, application, signal string, timeout time.Duration) error {
+	defer e.p.effect()()
+	return e.Engine.Stop(ctx, application, signal, timeout)
+}
+
+func (e engine) Remove(ctx context.Context, application string) error {
+	defer e.p.effect()()
+	return e.Engine.Remove(ctx, application)
+}
+
+func (e engine) List(ctx context.Context) ([]container.Found, error) {
+	defer e.p.effect()()
+	return e.Engine.List(ctx)
+}
+
+func (e engine) Events(ctx context.Context) (<-chan struct{}, error) {
+	defer e.p.effect()()
+	return e.Engine.Events(ctx)
+}
+
+func (e engine) HasImage(ctx context.Context, ref string) (string, int64, error) {
+	defer e.p.effect()()
+	return e.Engine.HasImage(ctx, ref)
+}
+
+func (e engine) Pull(ctx context.Context, ref string) error {
+	defer e.p.effect()()
+	return e.Engine.Pull(ctx, ref)
+}
+
+func (e engine) Export(ctx context.Context, ref string, w io.Writer) error {
+	defer e.p.effect()()
+	return e.Engine.Export(ctx, ref, w)
+}
+
+func (e engine) Import(ctx context.Context, r io.Reader) error {
+	defer e.p.effect()()
+	return e.Engine.Import(ctx, r)
+}
+
+func (e engine) Exec(ctx context.Context, application string, command []string) (int, string, error) {
+	defer e.p.effect()()
+	return e.Engine.Exec(ctx, application, command)
+}
+
+func (e engine) Logs(ctx context.Context, application string, lines int) (string, error) {
+	defer e.p.effect()()
+	return e.Engine.Logs(ctx, application, lines)
+}
+
+// wires is the node's network as one process of the agent reaches it.
+type wires struct {
+	agent.Network
+	p *process
+}
+
+func (w wires) Ensure(ctx context.Context) error {
+	defer w.p.effect()()
+	return w.Network.Ensure(ctx)
+}
+
+func (w wires) SetGate(ctx context.Context, netns string, open bool) error {
+	defer w.p.effect()()
+	return w.Network.SetGate(ctx, netns, open)
+}
+
+func (w wires) GateOpen(ctx context.Context, netns string) (bool, error) {
+	defer w.p.effect()()
+	return w.Network.GateOpen(ctx, netns)
+}
+
+func (w wires) DialInside(ctx context.Context, netns string, port int) error {
+	defer w.p.effect()()
+	return w.Network.DialInside(ctx, netns, port)
+}
+
+func (w wires) Listening(ctx context.Context) (map[network.Port]string, error) {
+	defer w.p.effect()()
+	return w.Network.Listening(ctx)
+}
+
+func (w wires) Publish(ctx context.Context, set []network.Publication) error {
+	defer w.p.effect()()
+	return w.Network.Publish(ctx, set)
+}
+
+// control is the control service as one process of the agent reaches it.
+type control struct {
+	*api.AgentClient
+	p *process
+}
+
+func (c control) OpenSession(ctx context.Context, r api.SessionRequest) (api.Session, error) {
+	defer c.p.effect()()
+	return c.AgentClient.OpenSession(ctx, r)
+}
+
+func (c control) Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error {
+	defer c.p.effect()()
+	return c.AgentClient.Watch(ctx, session, from, deliver)
+}
+
+func (c control) Report(ctx context.Context, r api.ObservedReport) error {
+	defer c.p.effect()()
+	return c.AgentClient.Report(ctx, r)
+}
+
+func (c control) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error) {
+	defer c.p.effect()()
+	return c.AgentClient.Transition(ctx, id, t)
+}
+
+func (c control) Progress(ctx context.Context, p cluster.MoveProgress) error {
+	defer c.p.effect()()
+	return c.AgentClient.Progress(ctx, p)
+}
