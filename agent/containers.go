@@ -54,8 +54,9 @@ func (a *Agent) doContainer(ctx context.Context, s plan.Step) error {
 		return a.setGate(ctx, s.Application, true)
 	case plan.CloseGate:
 		return a.setGate(ctx, s.Application, false)
+	default:
+		return fmt.Errorf("step %s is not about a container", s.Kind())
 	}
-	return fmt.Errorf("step %s is not about a container", s.Kind())
 }
 
 // containerSpec is the application as this node runs it.

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ import (
 
 // catchUp bounds how long a claim is kept for the mirror to reach what the move stored last.
 const catchUp = 5 * time.Second
+
+var errClaimed = errors.New("its function runs already")
 
 func (a *Agent) doMove(ctx context.Context, s plan.Step) error {
 	desired, _ := a.mirror.read()
@@ -45,15 +48,16 @@ func (a *Agent) doMove(ctx context.Context, s plan.Step) error {
 		return a.mover.TakeBack(ctx, s.Move, s.Reason)
 	case plan.CleanMove:
 		return a.mover.Clean(ctx, s.Move)
+	default:
+		return fmt.Errorf("step %s is not about a move", s.Kind())
 	}
-	return fmt.Errorf("step %s is not about a move", s.Kind())
 }
 
 // claimed runs a move's function as the only one of this process. The loop leaves the
 // move's objects alone until it has ended and the mirror shows what it stored.
 func (a *Agent) claimed(ctx context.Context, m cluster.Move, run func(context.Context) error) error {
 	if !a.objects.claim(m.ID) {
-		return fmt.Errorf("move %s: its function runs already: %w", m.ID, cluster.ErrConflict)
+		return fmt.Errorf("move %s: %w: %w", m.ID, errClaimed, cluster.ErrConflict)
 	}
 	t := &transitions{agent: a, move: m}
 	a.mu.Lock()
@@ -106,20 +110,25 @@ func (t *transitions) hold(ctx context.Context) error {
 	if t.release != nil {
 		return nil
 	}
-	var names []string
-	for _, id := range t.move.Datasets {
-		names = append(names, plan.DatasetObject(id))
-	}
-	for _, app := range t.move.Applications {
-		names = append(names, plan.ApplicationObject(app))
-	}
-	release, err := t.agent.objects.hold(ctx, names)
+	release, err := t.agent.objects.hold(ctx, objectsOf(t.move))
 	if err != nil {
 		return err
 	}
 	t.release = release
 	t.agent.objects.engage(t.move.ID)
 	return nil
+}
+
+// objectsOf names what a move takes along.
+func objectsOf(m cluster.Move) []string {
+	var names []string
+	for _, id := range m.Datasets {
+		names = append(names, plan.DatasetObject(id))
+	}
+	for _, app := range m.Applications {
+		names = append(names, plan.ApplicationObject(app))
+	}
+	return names
 }
 
 func (t *transitions) stored(rev cluster.Revision) {

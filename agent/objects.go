@@ -59,8 +59,7 @@ func (o *objects) end(object string) {
 	delete(o.busy, object)
 	o.changes[object]++
 	o.running.Done()
-	close(o.freed)
-	o.freed = make(chan struct{})
+	o.signal()
 }
 
 // hold waits until none of the objects has a step running, and keeps them from
@@ -115,6 +114,42 @@ func (o *objects) unclaim(id cluster.MoveID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.claims, id)
+	o.signal()
+}
+
+// unclaimed waits until no function of the move runs in this process.
+func (o *objects) unclaimed(ctx context.Context, id cluster.MoveID) error {
+	for {
+		o.mu.Lock()
+		_, taken := o.claims[id]
+		freed := o.freed
+		o.mu.Unlock()
+		if !taken {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-freed:
+		}
+	}
+}
+
+// unchanged says whether none of the objects has changed since mark, or is changing.
+func (o *objects) unchanged(names []string, mark map[string]int) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range names {
+		if o.busy[n] || o.changes[n] != mark[n] {
+			return false
+		}
+	}
+	return true
+}
+
+func (o *objects) signal() {
+	close(o.freed)
+	o.freed = make(chan struct{})
 }
 
 func (o *objects) claimed() map[cluster.MoveID]bool {

@@ -90,7 +90,16 @@ func (a *Agent) resumeFor(ctx context.Context, from pki.Identity, req api.Resume
 		return api.ResumeReply{}, fmt.Errorf("move %s is not from node %s to this one: %w", m.ID, from.Node, cluster.ErrForbidden)
 	}
 	// The move goes on when the source goes away: from here on it is the target's.
-	return a.resume(context.WithoutCancel(ctx), req)
+	for {
+		reply, err := a.resume(context.WithoutCancel(ctx), req)
+		if !errors.Is(err, errClaimed) {
+			return reply, err
+		}
+		// The loop has heard of the hand-over first; how that ends is remembered.
+		if err := a.objects.unclaimed(ctx, m.ID); err != nil {
+			return reply, err
+		}
+	}
 }
 
 // prepareFor gets ready for another node's move, once this node has read of it: before,

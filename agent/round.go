@@ -26,6 +26,9 @@ func (a *Agent) round(ctx context.Context) error {
 	desired, session := a.mirror.read()
 	observed.Session, observed.Revision = session.ID, desired.Revision
 
+	if err := a.mover.Settle(desired); err != nil {
+		return fmt.Errorf("forget moves that have ended: %w", err)
+	}
 	steps := plan.Next(desired, observed)
 	running := map[string]bool{}
 	for id := range observed.Claims {
@@ -61,6 +64,12 @@ func (a *Agent) look(ctx context.Context) (cluster.Observed, error) {
 func (a *Agent) start(ctx context.Context, s plan.Step, mark map[string]int) {
 	if _, waits := s.(plan.Wait); waits {
 		return
+	}
+	if run, ok := s.(plan.RunMove); ok {
+		// A move rests on what was seen of all its objects, which an earlier move may just have changed.
+		if desired, _ := a.mirror.read(); !a.objects.unchanged(objectsOf(desired.Moves[run.Move]), mark) {
+			return // whoever changes one wakes the loop when it is done
+		}
 	}
 	object := s.Object()
 	if !a.status.due(object, a.wake) || !a.objects.begin(object, mark) {

@@ -34,6 +34,7 @@ func (a *Agent) doStorage(ctx context.Context, s plan.Step) error {
 		return a.Pool.Resize(ctx, s.Dataset, s.Size)
 	case plan.PruneSnapshot:
 		return a.Pool.DeleteSnapshot(ctx, s.Dataset, s.Snapshot)
+	default:
+		return fmt.Errorf("step %s is not about storage", s.Kind())
 	}
-	return fmt.Errorf("step %s is not about storage", s.Kind())
 }

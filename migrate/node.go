@@ -80,7 +80,7 @@ type Node struct {
 	running  map[cluster.MoveID]*running
 	prepared map[cluster.MoveID]*preparation
 	reports  map[cluster.MoveID]*cluster.MoveReport
-	outcomes map[cluster.MoveID]cluster.Move // of moves resumed here, for a source that asks again
+	outcomes map[cluster.MoveID]api.ResumeReply // of moves resumed here, for a source that asks again
 }
 
 // running is a move whose function runs in this process.

@@ -29,8 +29,8 @@ func (n *Node) Resume(outer context.Context, req api.ResumeRequest) (api.ResumeR
 	if req.Move.Target != n.ID {
 		return api.ResumeReply{}, fmt.Errorf("move %s is not to this node: %w", req.Move.ID, cluster.ErrForbidden)
 	}
-	if m, ok := n.outcome(req.Move.ID); ok {
-		return api.ResumeReply{Move: m, Reason: m.Reason}, nil
+	if reply, ok := n.outcome(req.Move.ID); ok {
+		return reply, nil
 	}
 	if req.Move.Phase != cluster.MoveHandedOver {
 		return api.ResumeReply{}, fmt.Errorf("move %s is %s, not handed over: %w", req.Move.ID, req.Move.Phase, cluster.ErrConflict)
@@ -46,8 +46,7 @@ func (n *Node) Resume(outer context.Context, req api.ResumeRequest) (api.ResumeR
 		return api.ResumeReply{}, err
 	}
 	if w.move.Phase != cluster.MoveHandedOver { // an earlier process of this agent ended it
-		n.remember(w.move)
-		return api.ResumeReply{Move: w.move, Reason: w.move.Reason}, nil
+		return n.remember(api.ResumeReply{Move: w.move, Reason: w.move.Reason}), nil
 	}
 	err = w.bringUp(outer)
 	if err == nil {
@@ -58,26 +57,27 @@ func (n *Node) Resume(outer context.Context, req api.ResumeRequest) (api.ResumeR
 	if err != nil {
 		return api.ResumeReply{}, fmt.Errorf("resume move %s: %w", w.move.ID, err)
 	}
-	n.remember(w.move)
-	return api.ResumeReply{Move: w.move, Phases: w.times.snapshot().Phases, Reason: w.move.Reason}, nil
+	return n.remember(api.ResumeReply{Move: w.move, Phases: w.times.snapshot().Phases, Reason: w.move.Reason}), nil
 }
 
-// outcome is how a move ended that was resumed here, as far as this process or its view knows.
-func (n *Node) outcome(id cluster.MoveID) (cluster.Move, bool) {
+// outcome is how a move ended that was resumed here, as far as this process knows.
+func (n *Node) outcome(id cluster.MoveID) (api.ResumeReply, bool) {
 	n.mu.Lock()
-	m, ok := n.outcomes[id]
-	n.mu.Unlock()
-	return m, ok
+	defer n.mu.Unlock()
+	reply, ok := n.outcomes[id]
+	return reply, ok
 }
 
-func (n *Node) remember(m cluster.Move) {
+// remember keeps how a move ended for a source that asks again.
+func (n *Node) remember(reply api.ResumeReply) api.ResumeReply {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.outcomes == nil {
-		n.outcomes = map[cluster.MoveID]cluster.Move{}
+		n.outcomes = map[cluster.MoveID]api.ResumeReply{}
 	}
-	n.outcomes[m.ID] = m
-	delete(n.prepared, m.ID)
+	n.outcomes[reply.Move.ID] = reply
+	delete(n.prepared, reply.Move.ID)
+	return reply
 }
 
 // waking is one go at the target's part.

@@ -104,7 +104,7 @@ func (n *Node) forget(moves map[cluster.MoveID]cluster.Move) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	maps.DeleteFunc(n.outcomes, func(id cluster.MoveID, _ cluster.Move) bool { return over(id) })
+	maps.DeleteFunc(n.outcomes, func(id cluster.MoveID, _ api.ResumeReply) bool { return over(id) })
 	maps.DeleteFunc(n.reports, func(id cluster.MoveID, _ *cluster.MoveReport) bool { return over(id) })
 	maps.DeleteFunc(n.prepared, func(id cluster.MoveID, _ *preparation) bool { return moves[id].Phase.Terminal() })
 }

@@ -45,7 +45,7 @@ func newAgentCommand() *cobra.Command {
 		Long: `Run a node's agent: it keeps this node's datasets and containers as the control
 service says. Stopping or restarting it disturbs neither.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), newLogger(cmd)) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.config, "agent-config", "c", filepath.Join(defaultConfigDir, "agent.yml"), "the agent's configuration; cluster.crt, node.crt and node.key lie beside it")
@@ -58,8 +58,7 @@ service says. Stopping or restarting it disturbs neither.`,
 	return cmd
 }
 
-func (o agentOptions) run(ctx context.Context) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	conf, err := readAgentConfig(o.config)
 	if err != nil {
 		return err

@@ -43,7 +43,9 @@ func newControlCommand() *cobra.Command {
 every node's agent. Its state is on an etcd of its own in the data directory,
 or on one that you already run.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.Root().Version) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.Root().Version, newLogger(cmd))
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dataDir, "data-dir", "/var/lib/flocker/control", "where the state is kept")
@@ -59,8 +61,7 @@ or on one that you already run.`,
 	return cmd
 }
 
-func (o controlOptions) run(ctx context.Context, version string) error {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+func (o controlOptions) run(ctx context.Context, version string, log *slog.Logger) error {
 	server, err := o.server(version, log)
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func hasRoom(out io.Writer) bool {
 // newLogger writes to standard error: colours on a terminal, JSON with --json.
 func newLogger(cmd *cobra.Command) *slog.Logger {
 	var level slog.Level
-	plain := os.Getenv("NO_COLOR") != "" || !isTerminal(os.Stderr)
+	plain := os.Getenv("NO_COLOR") != ""
 	if f := cmd.Flags().Lookup("log-level"); f != nil {
 		if err := level.UnmarshalText([]byte(f.Value.String())); err != nil {
 			level = slog.LevelInfo
@@ -66,6 +66,9 @@ func newLogger(cmd *cobra.Command) *slog.Logger {
 	}
 	if wantsJSON(cmd) {
 		return slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	}
+	if !isTerminal(os.Stderr) {
+		return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	}
 	return slog.New(tint.NewTextHandler(cmd.ErrOrStderr(), &tint.Options{Level: level, NoColor: plain, TimeFormat: time.TimeOnly}))
 }

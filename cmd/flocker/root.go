@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ A control service keeps what the cluster should be; an agent on every node makes
 	}
 	add("use", newDeployCommand(), newMoveCommand(), newMovesCommand(), newStatusCommand(), newAppCommand(),
 		newDatasetCommand(), newNodeCommand(), newEventsCommand(), newVersionCommand())
-	add("make", newInitCommand(), newTokenCommand(), newJoinCommand(), newCACommand(), newDevCommand())
+	add("make", newInitCommand(), newTokenCommand(), newJoinCommand(), newCACommand(), newConfirmRestoreCommand(), newDevCommand())
 	add("run", newControlCommand(), newAgentCommand())
 	strict(root)
 	return root
@@ -85,6 +86,11 @@ func execute() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	root := newRootCommand()
+	if filepath.Base(os.Args[0]) == "flocker-ca" { // the original's program
+		root = newCACommand()
+		root.SilenceUsage, root.SilenceErrors = true, true
+		strict(root)
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	return report(os.Stderr, cmd, err)
 }

@@ -143,8 +143,10 @@ func (d *demo) pgbench(ctx context.Context, node, container string) error {
 // moveAll moves both databases to node2 and on to node3.
 func (d *demo) moveAll(ctx context.Context) error {
 	for _, step := range []struct{ app, from, to string }{
-		{"postgres", "node1", "node2"}, {"redis", "node1", "node2"},
-		{"postgres", "node2", "node3"}, {"redis", "node2", "node3"},
+		{"postgres", "node1", "node2"},
+		{"redis", "node1", "node2"},
+		{"postgres", "node2", "node3"},
+		{"redis", "node2", "node3"},
 	} {
 		say("flocker move %s %s   (the writer goes on)", step.app, step.to)
 		if err := d.move(ctx, step.app, step.from, step.to); err != nil {
@@ -156,14 +158,14 @@ func (d *demo) moveAll(ctx context.Context) error {
 
 func (d *demo) move(ctx context.Context, app, from, to string) error {
 	w := d.writers[app]
-	if err := waitFor(ctx, w, settle); err != nil {
+	if err := awaitRecords(ctx, w); err != nil {
 		return err
 	}
 	began := time.Now()
 	if _, err := d.lab.Flocker(ctx, "move", app, to); err != nil {
 		return err
 	}
-	if err := waitFor(ctx, w, settle); err != nil {
+	if err := awaitRecords(ctx, w); err != nil {
 		return err
 	}
 	verdict, err := w.Verify(ctx)
@@ -190,10 +192,10 @@ func (d *demo) move(ctx context.Context, app, from, to string) error {
 	return nil
 }
 
-func waitFor(ctx context.Context, w *load.Writer, records int) error {
+func awaitRecords(ctx context.Context, w *load.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return w.WaitFor(ctx, records)
+	return w.WaitFor(ctx, settle)
 }
 
 func (d *demo) lastMove(ctx context.Context, app string) (api.MoveInfo, error) {
@@ -227,14 +229,14 @@ func (d *demo) byHand(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := waitFor(ctx, w, settle); err != nil {
+	if err := awaitRecords(ctx, w); err != nil {
 		return err
 	}
 	began := time.Now()
 	if err := b.Move(ctx, "node1", "node2"); err != nil {
 		return err
 	}
-	if err := waitFor(ctx, w, settle); err != nil {
+	if err := awaitRecords(ctx, w); err != nil {
 		return err
 	}
 	d.result.Baseline = w.Stall(began).Milliseconds()

@@ -116,33 +116,33 @@ func (w wires) Publish(ctx context.Context, set []network.Publication) error {
 	return w.Network.Publish(ctx, set)
 }
 
-// control is the control service as one process of the agent reaches it.
-type control struct {
+// line is the way to the control service as one process of the agent reaches it.
+type line struct {
 	*api.AgentClient
 	p *process
 }
 
-func (c control) OpenSession(ctx context.Context, r api.SessionRequest) (api.Session, error) {
+func (c line) OpenSession(ctx context.Context, r api.SessionRequest) (api.Session, error) {
 	defer c.p.effect()()
 	return c.AgentClient.OpenSession(ctx, r)
 }
 
-func (c control) Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error {
+func (c line) Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error {
 	defer c.p.effect()()
 	return c.AgentClient.Watch(ctx, session, from, deliver)
 }
 
-func (c control) Report(ctx context.Context, r api.ObservedReport) error {
+func (c line) Report(ctx context.Context, r api.ObservedReport) error {
 	defer c.p.effect()()
 	return c.AgentClient.Report(ctx, r)
 }
 
-func (c control) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error) {
+func (c line) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error) {
 	defer c.p.effect()()
 	return c.AgentClient.Transition(ctx, id, t)
 }
 
-func (c control) Progress(ctx context.Context, p cluster.MoveProgress) error {
+func (c line) Progress(ctx context.Context, p cluster.MoveProgress) error {
 	defer c.p.effect()()
 	return c.AgentClient.Progress(ctx, p)
 }

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inprocess_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/flocker-project/flocker/cluster"
+	enginemem "github.com/flocker-project/flocker/container/mem"
+)
+
+const (
+	// journal is the file in which an application keeps its records, in each of its datasets.
+	journal    = "journal"
+	writeEvery = 5 * time.Millisecond
+)
+
+// program is what every container runs: it writes numbered records, and answers its client once they are in all of its datasets.
+func (n *node) program(ctx context.Context, p enginemem.Process) int {
+	app := p.Spec.Application.Name
+	if n.behaves(app) == ends {
+		fmt.Fprintln(p.Output, "the last words of", app)
+		return 3
+	}
+	texts := map[cluster.DatasetID][]byte{}
+	for _, m := range p.Spec.Mounts {
+		files, err := n.disk.Files(m.Dataset)
+		if err != nil {
+			fmt.Fprintln(p.Output, "cannot read my data:", err)
+			return 1
+		}
+		texts[m.Dataset] = files[journal]
+	}
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.Signals:
+			return 0
+		case <-ctx.Done():
+			return 137
+		case <-tick.C:
+		}
+		number := n.w.ledger.number(app)
+		for id, text := range texts {
+			texts[id] = fmt.Appendf(text, "%d\n", number)
+			if err := n.disk.Write(id, journal, texts[id]); err != nil {
+				fmt.Fprintln(p.Output, "cannot write:", err)
+				return 1
+			}
+		}
+		if n.heard(app) {
+			n.w.ledger.answered(app, number)
+		}
+	}
+}

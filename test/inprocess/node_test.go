@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inprocess_test
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/flocker-project/flocker/backend/mem"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/container"
+	enginemem "github.com/flocker-project/flocker/container/mem"
+	"github.com/flocker-project/flocker/migrate"
+	netmem "github.com/flocker-project/flocker/network/mem"
+	"github.com/flocker-project/flocker/pki"
+)
+
+const (
+	image    = "db:1"
+	diskSize = 256 << 20
+)
+
+// node is a machine: what outlives the processes of its agent.
+type node struct {
+	w      *world
+	id     cluster.NodeID
+	name   string
+	creds  *pki.Credentials
+	disk   *mem.Driver
+	engine *enginemem.Engine
+	net    *netmem.Network
+	link   *link  // from other agents
+	state  string // folder of the agent
+	mounts string // folder of datasets
+
+	docker atomic.Bool  // away
+	looks  atomic.Int64 // at the containers, one for each round
+
+	mu      sync.Mutex
+	boot    string
+	process *process
+	points  map[string]func()    // what happens at a point of a move, once
+	ways    map[string]behaviour // of applications here
+}
+
+// behaviour is how an application behaves on a node.
+type behaviour int
+
+const (
+	well    behaviour = iota
+	ends              // it ends at once, with a word
+	hangs             // it runs and never listens
+	refuses           // it does not even start
+)
+
+var errAway = errors.New("cannot connect to the Docker daemon")
+
+func newNode(w *world, name string) *node {
+	id := cluster.NodeID(uuid.NewString())
+	n := &node{
+		w: w, id: id, name: name, creds: w.credentials(w.authority.IssueNode(id)), disk: mem.New(diskSize), link: newLink(w.t),
+		state: w.t.TempDir(), mounts: w.t.TempDir(), boot: uuid.NewString(),
+		points: map[string]func(){}, ways: map[string]behaviour{},
+	}
+	n.engine = enginemem.New(enginemem.Config{
+		Program: n.program,
+		Source: func(path string) bool {
+			return n.disk.Writable(cluster.DatasetID(filepath.Base(filepath.Dir(path))))
+		},
+		Fault: func(method, application string) error {
+			if n.docker.Load() {
+				return errAway
+			}
+			if method == "Start" && n.behaves(application) == refuses {
+				return errors.New("exec: \"db\": executable file not found")
+			}
+			return nil
+		},
+	})
+	n.net = netmem.New(netmem.Config{Dial: n.listens})
+	n.engine.AddImage(image, enginemem.Image{ID: "sha256:1", Size: 1 << 20})
+	return n
+}
+
+func (n *node) behaves(app string) behaviour {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ways[app]
+}
+
+func (n *node) make(app string, b behaviour) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ways[app] = b
+}
+
+// at makes f happen when a move's function next comes to a point on this node.
+func (n *node) at(point string, f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.points[point] = f
+}
+
+// comeTo is what the agent calls at each point.
+func (n *node) comeTo(point string) {
+	n.mu.Lock()
+	f := n.points[point]
+	delete(n.points, point)
+	n.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+func (n *node) current() *process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.process
+}
+
+// reboot is a loss of power: every process, mount and rule is gone, and the next boot is another one.
+func (n *node) reboot() {
+	n.current().kill()
+	n.engine.Reboot()
+	n.disk.Reboot()
+	n.net.Reboot()
+	n.mu.Lock()
+	n.boot = uuid.NewString()
+	n.mu.Unlock()
+	n.start()
+}
+
+// found is the application's container here, as the runtime knows it, also while that is away.
+func (n *node) found(app string) (container.Found, bool) {
+	away := n.docker.Swap(false)
+	defer n.docker.Store(away)
+	all, err := n.engine.List(n.w.t.Context())
+	if err != nil {
+		n.w.t.Errorf("look at %s: %v", n.name, err)
+	}
+	i := slices.IndexFunc(all, func(f container.Found) bool { return f.Ours && f.Application == app })
+	if i < 0 {
+		return container.Found{}, false
+	}
+	return all[i], true
+}
+
+// open is the truth about whether traffic passes between the running application and anyone.
+func (n *node) open(app string) bool {
+	f, here := n.found(app)
+	return here && n.engine.Running(app) && n.net.Gate(f.Netns)
+}
+
+// heard is whether a client that uses the application's published port gets an answer from this node.
+func (n *node) heard(app string) bool {
+	f, here := n.found(app)
+	if !here || !n.engine.Running(app) || !n.net.Gate(f.Netns) {
+		return false
+	}
+	p, leads := n.net.Leads(n.w.port(app))
+	return leads && p.Application == app && p.Address == f.Address
+}
+
+// listens answers a connection inside a namespace.
+func (n *node) listens(netns string, _ int) error {
+	all, err := n.engine.List(n.w.t.Context())
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.Netns == netns && n.engine.Running(f.Application) && n.behaves(f.Application) == well {
+			return nil
+		}
+	}
+	return netmem.ErrRefused
+}
+
+// notes are those of hand-overs that may have been sent.
+func (n *node) notes() (map[cluster.MoveID]int, error) {
+	notes, err := migrate.OpenNotes(n.state)
+	if err != nil {
+		return nil, err
+	}
+	return notes.List()
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inprocess_test
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/flocker-project/flocker/agent"
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/fault"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/migrate"
+	"github.com/flocker-project/flocker/pki"
+	"github.com/flocker-project/flocker/transfer"
+)
+
+// process is one process of a node's agent.
+type process struct {
+	*life
+	node   *node
+	cancel context.CancelFunc
+	done   chan struct{} // it has ended, or what was left of it has unwound
+
+	mu    sync.Mutex
+	conns []net.Conn // for streams to other nodes
+}
+
+// start begins a process of the agent and does not wait for anything.
+func (n *node) start() {
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is ended as a process is
+	p := &process{life: newLife(), node: n, cancel: cancel, done: make(chan struct{})}
+	n.mu.Lock()
+	n.process = p
+	boot := n.boot
+	n.mu.Unlock()
+	ln := listen(n.w.t, "")
+	n.link.leadTo(ln.Addr().String())
+	notes, err := migrate.OpenNotes(n.state)
+	if err != nil {
+		n.w.t.Error(err)
+	}
+	toNode := func(id cluster.NodeID) *tls.Config { return pki.ClientTLS(n.creds, pki.ExpectNode(id)) }
+	link := api.NewAgentClient([]string{n.w.service.agents}, pki.ClientTLS(n.creds, pki.ExpectControl()))
+	peers := api.NewPeerClient(toNode)
+	storage := &fault.Driver{
+		Inner:  n.disk,
+		Before: func(string, cluster.DatasetID) error { p.pass(); return nil },
+		After:  func(string, cluster.DatasetID) error { p.after(); return nil },
+	}
+	a := agent.New(agent.Config{
+		Node: n.id,
+		Self: api.SessionRequest{
+			Name: n.name, Address: "127.0.0.1", AgentAddress: n.link.address(),
+			BootID: boot, Version: "test", Protocol: cluster.ProtocolVersion, Process: uuid.NewString(),
+		},
+		Link:   line{link, p},
+		Pool:   backend.NewPool(storage, backend.Options{Name: "mem", MountRoot: n.mounts}),
+		Engine: engine{n.engine, p}, Network: wires{n.net, p}, Notes: notes,
+		Peers: peers, Streams: &transfer.Dialer{TLS: toNode, DialNet: p.dial},
+		Fault: func(point string) {
+			p.pass()
+			n.w.log.of(n.name).Debug("point", "name", point)
+			n.comeTo(point)
+			p.pass()
+		},
+		Log: n.w.log.of(n.name),
+	})
+	go func() {
+		defer close(p.done)
+		defer link.Close()
+		defer peers.Close()
+		if err := a.Serve(ctx, ln, n.creds); err != nil && !p.over() {
+			n.w.t.Errorf("the agent of %s ended with %v", n.name, err)
+		}
+	}()
+}
+
+// kill is SIGKILL: at once, without any clean-up; the kernel closes what was open.
+func (p *process) kill() {
+	p.end()
+	p.node.link.leadTo("")
+	p.mu.Lock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.mu.Unlock()
+	p.cancel()
+}
+
+// crash kills the process, and begins the next one after a while.
+func (p *process) crash(away time.Duration) {
+	p.kill()
+	p.node.w.after(away, p.node.start)
+}
+
+// stop ends the process in good order.
+func (p *process) stop() {
+	p.cancel()
+	<-p.done
+}
+
+// bury lets what stood still at the death unwind, and waits for it.
+func (p *process) bury() {
+	p.kill()
+	close(p.buried)
+	<-p.done
+}
+
+// effect passes the process's end before something, and with the function it returns after it.
+func (p *process) effect() func() {
+	p.pass()
+	return p.after
+}
+
+// after looks at the truth after something has been done, and does not answer a process that died meanwhile.
+func (p *process) after() {
+	p.node.w.lookAtTruth()
+	p.pass()
+}
+
+func (p *process) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if p.over() {
+		return nil, net.ErrClosed
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns = append(p.conns, conn)
+	return conn, nil
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+const (
+	configFile = "/etc/flocker/agent.yml"
+	// fillPool leaves so many MiB of a node's pool.
+	fillPool  = `fallocate -l $(($(df --output=avail -BM /var/lib/flocker/pool | tail -1 | tr -d " M") - $0))M /var/lib/flocker/pool/spoil`
+	emptyPool = "rm -f /var/lib/flocker/pool/spoil"
+)
+
+// TestDiskOfTarget moves to a node whose pool is too small: refused when that is known ahead, aborted when it fills
+// on the way. Neither stops anything, and no half copy stays.
+func TestDiskOfTarget(t *testing.T) {
+	s := enter(t)
+	s.ballast("node1", "bulk", 7007, 100)
+	before := s.container("bulk", "node1")
+	s.poolLimit("node2", "1G")
+	s.T.Cleanup(func() { s.onNode("node2", emptyPool) })
+
+	s.onNode("node2", fillPool, "120")
+	s.refusal("bulk", "node2", "space", "free", "needed", "node2")
+	s.onNode("node2", emptyPool)
+
+	m := s.begin("bulk", "node2", "--bandwidth", "10MB")
+	s.copying(m)
+	s.onNode("node2", fillPool, "20")
+	m = s.ended(m)
+	if m.Phase != cluster.MoveAborted || !strings.Contains(m.Reason, "space") {
+		s.Errorf("a move to a node whose disk filled is %s: %s", m.Phase, m.Reason)
+	}
+	a, err := s.Application(s.ctx, "bulk")
+	s.must(err)
+	if left := s.onNode("node2", "find /var/lib/flocker/pool -path '*"+string(a.Volumes[0].Dataset)+"*' -name ballast"); left != "" {
+		s.Errorf("a half copy stays: %s", left)
+	}
+	if after := s.container("bulk", "node1"); after != before {
+		s.Errorf("the container was touched: %s, before %s", after, before)
+	}
+}
+
+// onNode runs a script on a node.
+func (s *stage) onNode(node, script string, args ...string) string {
+	s.T.Helper()
+	out, err := s.Exec(s.ctx, node, append([]string{"sh", "-c", script}, args...)...)
+	s.must(err)
+	return strings.TrimSpace(string(out))
+}
+
+// poolLimit bounds a node's pool until the end of the test.
+func (s *stage) poolLimit(node, limit string) {
+	s.T.Helper()
+	s.onNode(node, "cp -p "+configFile+" /tmp/agent.yml && sed -i 's/^  backend: btrfs/&\\n  limit: "+limit+"/' "+configFile)
+	s.must(s.Kill(s.ctx, node, "agent"))
+	s.T.Cleanup(func() {
+		s.onNode(node, "cp -p /tmp/agent.yml "+configFile)
+		s.must(s.Kill(s.ctx, node, "agent"))
+	})
+	s.settled()
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/test/lab"
+)
+
+// TestRound moves both databases all the way round; the replica that the first move left makes the last one small.
+func TestRound(t *testing.T) {
+	s := enter(t)
+	for _, app := range []string{"postgres", "redis"} {
+		s.scene(app, func(s *stage) {
+			home := s.home(app)
+			way := append(s.others(app), home)
+			var sent []int64
+			for _, node := range way {
+				began := time.Now()
+				m := s.moved(app, node)
+				s.must(site.writers[app].WaitFor(s.ctx, settle))
+				sent = append(sent, m.Report.Bytes)
+				s.Logf("%s to %s: %d bytes in %d rounds, gap %v, the writer's longest stall %v", app, node,
+					m.Report.Bytes, m.Report.Rounds, m.Report.Gap.Std(), site.writers[app].Stall(began))
+			}
+			if first, back := sent[0], sent[len(sent)-1]; back > first/3 {
+				s.Errorf("%d bytes were sent back to a node with a replica, %d the first time", back, first)
+			}
+		})
+	}
+}
+
+// TestTwoAtOnce moves both databases at the same time, crosswise where they allow it.
+func TestTwoAtOnce(t *testing.T) {
+	s := enter(t)
+	var moves []api.MoveInfo
+	for _, app := range []string{"postgres", "redis"} {
+		moves = append(moves, s.begin(app, s.others(app)[0]))
+	}
+	for _, m := range moves {
+		if m = s.ended(m); m.Phase != cluster.MoveCleaned {
+			s.Errorf("move of %v is %s: %s", m.Applications, m.Phase, m.Reason)
+		}
+	}
+}
+
+// TestSeveralDatasets moves an application with three datasets, one of them read-only, in one move.
+func TestSeveralDatasets(t *testing.T) {
+	s := enter(t)
+	s.deploy("node1", "three", `
+image: redis:8
+command: [redis-server, --port, "7001", --dir, /one]
+ports: [{internal: 7001, external: 7001}]
+volumes:
+  - {dataset: three-one, mountpoint: /one}
+  - {dataset: three-two, mountpoint: /two}
+  - {dataset: three-bin, mountpoint: /three}
+`)
+	for _, folder := range []string{"one", "two", "three"} {
+		s.inside("node1", "three", "sh", "-c", "echo "+folder+" > /"+folder+"/word && sync")
+	}
+	m := s.moved("three", "node2")
+	if len(m.Datasets) != 3 {
+		s.Errorf("the move has %d datasets, want 3", len(m.Datasets))
+	}
+	s.settled()
+	for _, folder := range []string{"one", "two", "three"} {
+		if got := s.inside("node2", "three", "cat", "/"+folder+"/word"); got != folder {
+			s.Errorf("/%s holds %q", folder, got)
+		}
+	}
+}
+
+// inside runs a command in an application's container.
+func (s *stage) inside(node, app string, command ...string) string {
+	s.T.Helper()
+	out, err := s.Exec(s.ctx, node, append([]string{"docker", "exec", "flocker--" + app}, command...)...)
+	s.must(err)
+	return strings.TrimSpace(string(out))
+}
+
+// ballast is an application with so much incompressible data in one dataset that copying it takes a while.
+func (s *stage) ballast(node, name string, port, megabytes int) {
+	s.T.Helper()
+	s.deploy(node, name, fmt.Sprintf(`
+image: redis:8
+command: [redis-server, --port, "%[2]d"]
+ports: [{internal: %[2]d, external: %[2]d}]
+volumes: [{dataset: %[1]s-data, mountpoint: /data}]
+`, name, port))
+	s.inside(node, name, "sh", "-c", fmt.Sprintf("head -c %dM /dev/urandom > /data/ballast && sync", megabytes))
+}
+
+// TestCopyUnderWay looks at moves that have not come to their cut-over: limited, cancelled, and only thought of.
+func TestCopyUnderWay(t *testing.T) {
+	s := enter(t)
+	s.ballast("node1", "heavy", 7002, 60)
+	before := s.container("heavy", "node1")
+
+	// Dry run.
+	var report api.PreflightReport
+	s.must(s.JSON(s.ctx, &report, "move", "heavy", "node2", "--dry-run"))
+	if !report.OK() || report.Bytes < 60<<20 || report.PredictedGap <= 0 {
+		s.Errorf("dry run: %+v", report)
+	}
+	if out, err := s.Exec(s.ctx, "node2", "docker", "ps", "-a", "--format", "{{.Names}}"); err != nil || strings.Contains(string(out), "heavy") {
+		s.Errorf("after a dry run node2 has %s (%v)", out, err)
+	}
+
+	// Cancelled while it copies.
+	m := s.begin("heavy", "node2", "--bandwidth", "5MB")
+	s.copying(m)
+	_, err := s.Flocker(s.ctx, "moves", "cancel", string(m.ID))
+	s.must(err)
+	if m = s.ended(m); m.Phase != cluster.MoveAborted || !strings.Contains(m.Reason, "cancel") {
+		s.Errorf("a cancelled move is %s: %s", m.Phase, m.Reason)
+	}
+	if after := s.container("heavy", "node1"); after != before {
+		s.Errorf("cancelling a copy touched the container: %s, before %s", after, before)
+	}
+
+	// Limited.
+	const limit = 15 << 20
+	m = s.moved("heavy", "node2", "--bandwidth", "15M")
+	for _, p := range m.Report.Phases {
+		if p.Name == "copy round 1" {
+			rate := float64(p.Bytes) / time.Duration(p.Took).Seconds()
+			s.Logf("%d bytes in %v: %.1f MiB/s of %d allowed", p.Bytes, p.Took.Std(), rate/(1<<20), limit>>20)
+			if rate > 1.25*limit || rate < 0.75*limit {
+				s.Errorf("the copy went at %.1f MiB/s, the limit is %d MiB/s", rate/(1<<20), limit>>20)
+			}
+		}
+	}
+}
+
+// copying waits until a move has sent something and is still at it.
+func (s *stage) copying(m api.MoveInfo) {
+	s.T.Helper()
+	m, err := s.WaitMove(s.ctx, m.ID, "to copy", func(m api.MoveInfo) bool {
+		return m.Phase == cluster.MoveCopying && m.Progress != nil && m.Progress.Done > 0 || m.Phase.Terminal()
+	})
+	s.must(err)
+	if m.Phase != cluster.MoveCopying {
+		s.T.Fatalf("the move was too fast or failed: %s %s", m.Phase, m.Reason)
+	}
+}
+
+// TestRestartsDisturbNothing restarts agents and control: no container and no mount may notice.
+func TestRestartsDisturbNothing(t *testing.T) {
+	s := enter(t)
+	before := map[string]string{}
+	look := func(app string) string {
+		home := s.home(app)
+		mounts, err := s.Exec(s.ctx, home, "sh", "-c", "grep ' /flocker/' /proc/self/mountinfo | sort")
+		s.must(err)
+		within := s.inside(home, app, "grep", "-E", " /(data|var/lib/postgresql/data) ", "/proc/self/mountinfo")
+		return s.container(app, home) + "\n" + string(mounts) + within
+	}
+	for app := range site.writers {
+		before[app] = look(app)
+	}
+	stalled := time.Now()
+	for i := range s.Nodes {
+		s.must(s.Kill(s.ctx, lab.Node(i+1), "agent"))
+	}
+	s.must(s.Kill(s.ctx, "control", "control"))
+	s.must(s.Until(s.ctx, "control to answer", func() (bool, error) {
+		_, err := s.Status(s.ctx)
+		return err == nil, err
+	}))
+	s.settled()
+	for app, w := range site.writers {
+		if after := look(app); after != before[app] {
+			s.Errorf("%s before:\n%s\nafter:\n%s", app, before[app], after)
+		}
+		s.must(w.WaitFor(s.ctx, settle))
+		if stall := w.Stall(stalled); stall > 2*time.Second {
+			s.Errorf("%s stalled for %v", app, stall)
+		}
+	}
+}
+
+// TestUnready moves an application that does not get ready on its target: it is taken back by itself.
+func TestUnready(t *testing.T) {
+	s := enter(t)
+	s.deploy("node1", "picky", `
+image: redis:8
+command: [sh, -c, "echo picky begins; exec redis-server --port 7003"]
+ports: [{internal: 7003, external: 7003}]
+volumes: [{dataset: picky-data, mountpoint: /data}]
+health: {command: [sh, -c, "test ! -e /tmp/unhealthy"]}
+`)
+	// The container is made on the target before anything stops: what is put into it then is not in the data.
+	spoiled := make(chan error, 1)
+	go func() {
+		_, err := s.Exec(s.ctx, "node2", "sh", "-c", "until docker cp /etc/hostname flocker--picky:/tmp/unhealthy >/dev/null 2>&1; do sleep 0.02; done")
+		spoiled <- err
+	}()
+	m, err := s.Move(s.ctx, "picky", "node2", "--ready-timeout", "4s")
+	s.must(<-spoiled)
+	if err == nil || m.Phase != cluster.MoveTakenBack {
+		s.Errorf("the move is %s (%v), want it taken back", m.Phase, err)
+	}
+	if !strings.Contains(m.Reason, "picky begins") {
+		s.Errorf("the reason has not the container's last lines: %s", m.Reason)
+	}
+	s.ended(m)
+	if got := s.inside("node1", "picky", "redis-cli", "-p", "7003", "ping"); got != "PONG" {
+		s.Errorf("on the source redis answers %q", got)
+	}
+}
+
+// refused is the error of a command that must fail.
+func (s *stage) refused(args ...string) string {
+	s.T.Helper()
+	_, err := s.Flocker(s.ctx, args...)
+	if err == nil {
+		s.T.Fatalf("flocker %v succeeded", args)
+	}
+	if errors.Is(err, s.ctx.Err()) {
+		s.T.Fatal(err)
+	}
+	return err.Error()
+}

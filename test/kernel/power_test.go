@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/flocker-project/flocker/test/lab"
+	"github.com/flocker-project/flocker/test/load"
+)
+
+// TestPowerLoss takes the power of the owner away; after its boot everything runs again.
+func TestPowerLoss(t *testing.T) {
+	s := enter(t)
+	home := s.home("postgres")
+	s.must(s.PowerOff(s.ctx, home))
+	s.must(s.PowerOn(s.ctx, home))
+	s.settled()
+	if now := s.home("postgres"); now != home {
+		s.Errorf("postgres was on %s, and is on %s after its boot", home, now)
+	}
+}
+
+// TestPowerLossUnderWay takes the power of either end of a move away while it copies.
+func TestPowerLossUnderWay(t *testing.T) {
+	s := enter(t)
+	for _, victim := range []string{"source", "target"} {
+		s.scene(victim, func(s *stage) {
+			m := s.begin("postgres", s.others("postgres")[0], "--bandwidth", "4MB")
+			s.copying(m)
+			node := m.TargetName
+			if victim == "source" {
+				node = m.SourceName
+			}
+			s.must(s.PowerOff(s.ctx, node))
+			s.must(s.PowerOn(s.ctx, node))
+			m = s.ended(m)
+			s.Logf("%s: %s", m.Phase, m.Reason)
+		})
+	}
+}
+
+// TestFailOver takes an application over from a node that is off, on an operator's word and with consent to a loss.
+func TestFailOver(t *testing.T) {
+	s := enter(t)
+	s.deploy("node1", "spare", `
+image: redis:8
+command: [redis-server, --port, "7009", --appendonly, "yes", --appendfsync, always, --save, ""]
+ports: [{internal: 7009, external: 7009}]
+volumes: [{dataset: spare-data, mountpoint: /data}]
+hooks: {preset: redis}
+`)
+	w, err := load.Start(s.ctx, load.Redis{}, s.Everywhere(7009), pace)
+	s.must(err)
+	s.must(w.WaitFor(s.ctx, settle))
+	s.moved("spare", "node2") // leaves a replica on node1
+	safe := w.Count()
+	s.must(w.WaitFor(s.ctx, settle))
+
+	s.refused("node", "fail-over", "spare", "--to", "node1", "--max-loss", "10m") // node2 may still write
+	s.must(s.PowerOff(s.ctx, "node2"))
+	s.must(s.Until(s.ctx, "node2 to be given up", func() (bool, error) {
+		st, err := s.Status(s.ctx)
+		for _, n := range st.Nodes {
+			if n.Name == "node2" {
+				return !n.IsAlive, err
+			}
+		}
+		return false, err
+	}))
+	s.refused("node", "fail-over", "spare", "--to", "node1", "--max-loss", "10m") // nobody has said that it is off
+	s.refused("node", "fence", "node2")
+	_, err = s.Flocker(s.ctx, "node", "fence", "node2", "--yes-it-is-off")
+	s.must(err)
+	s.refused("node", "fail-over", "spare", "--to", "node1", "--max-loss", "1ms")
+	_, err = s.Flocker(s.ctx, "node", "fail-over", "spare", "--to", "node1", "--max-loss", "10m")
+	s.must(err)
+	began := time.Now()
+	s.must(w.WaitFor(s.ctx, settle))
+	s.Logf("serves on node1 %v after the fail-over", time.Since(began))
+	s.must(s.PowerOn(s.ctx, "node2"))
+	s.settled()
+	if home := s.home("spare"); home != "node1" {
+		s.Errorf("spare is on %s, want node1", home)
+	}
+	v, err := w.Stop(s.ctx)
+	s.must(err)
+	s.Logf("%+v; %d were acknowledged when the replica was made", v, safe)
+	if v.Acknowledged-v.Lost < safe || v.Lost > v.Acknowledged-safe {
+		s.Errorf("%+v: the first %d were in the replica", v, safe)
+	}
+	for i := range s.Nodes {
+		s.T.Logf("%s: %s", lab.Node(i+1), s.onNode(lab.Node(i+1), "ls /flocker"))
+	}
+}
