@@ -220,10 +220,21 @@ func hopeless(err error) bool {
 }
 
 func (s *set) copyOnce(ctx context.Context) error {
+	before, err := s.copyLinks(ctx)
+	if err != nil {
+		return err
+	}
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return err
 	}
+	err = s.sendOne(ctx, snap)
+	s.bytes += before
+	return err
+}
+
+// sendOne sends a snapshot through a stream of its own; it is the base of the next.
+func (s *set) sendOne(ctx context.Context, snap cluster.Snapshot) error {
 	stream, err := s.open(ctx, snap, s.run.limit)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 const (
 	// journal is the file in which an application keeps its records, in each of its datasets.
 	journal    = "journal"
-	writeEvery = 5 * time.Millisecond
+	writeEvery = 10 * time.Millisecond
 )
 
 // program is what every container runs: it writes numbered records, and answers its client once they are in all of its datasets.

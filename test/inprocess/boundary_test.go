@@ -20,64 +20,68 @@ type engine struct {
 	p *process
 }
 
-func (e engine) Create(ctx context.Context, spec container.Spec) (cluster.Container, error) {
+// do makes a call while the process lives and the runtime is there.
+func (e engine) do(call func() error) error {
 	defer e.p.effect()()
-	return e.Engine.Create(ctx, spec)
+	if e.p.node.docker.Load() {
+		return errAway
+	}
+	return call()
+}
+
+func (e engine) Create(ctx context.Context, spec container.Spec) (c cluster.Container, err error) {
+	err = e.do(func() error { c, err = e.Engine.Create(ctx, spec); return err })
+	return c, err
 }
 
 func (e engine) Start(ctx context.Context, application string) error {
-	defer e.p.effect()()
-	return e.Engine.Start(ctx, application)
+	return e.do(func() error { return e.Engine.Start(ctx, application) })
 }
 
 func (e engine) Stop(ctx context.Context, application, signal string, timeout time.Duration) error {
-	defer e.p.effect()()
-	return e.Engine.Stop(ctx, application, signal, timeout)
+	return e.do(func() error { return e.Engine.Stop(ctx, application, signal, timeout) })
 }
 
 func (e engine) Remove(ctx context.Context, application string) error {
-	defer e.p.effect()()
-	return e.Engine.Remove(ctx, application)
+	return e.do(func() error { return e.Engine.Remove(ctx, application) })
 }
 
-func (e engine) List(ctx context.Context) ([]container.Found, error) {
-	defer e.p.effect()()
-	return e.Engine.List(ctx)
+func (e engine) List(ctx context.Context) (all []container.Found, err error) {
+	e.p.node.looks.Add(1)
+	err = e.do(func() error { all, err = e.Engine.List(ctx); return err })
+	return all, err
 }
 
-func (e engine) Events(ctx context.Context) (<-chan struct{}, error) {
-	defer e.p.effect()()
-	return e.Engine.Events(ctx)
+func (e engine) Events(ctx context.Context) (events <-chan struct{}, err error) {
+	err = e.do(func() error { events, err = e.Engine.Events(ctx); return err })
+	return events, err
 }
 
-func (e engine) HasImage(ctx context.Context, ref string) (string, int64, error) {
-	defer e.p.effect()()
-	return e.Engine.HasImage(ctx, ref)
+func (e engine) HasImage(ctx context.Context, ref string) (id string, size int64, err error) {
+	err = e.do(func() error { id, size, err = e.Engine.HasImage(ctx, ref); return err })
+	return id, size, err
 }
 
 func (e engine) Pull(ctx context.Context, ref string) error {
-	defer e.p.effect()()
-	return e.Engine.Pull(ctx, ref)
+	return e.do(func() error { return e.Engine.Pull(ctx, ref) })
 }
 
 func (e engine) Export(ctx context.Context, ref string, w io.Writer) error {
-	defer e.p.effect()()
-	return e.Engine.Export(ctx, ref, w)
+	return e.do(func() error { return e.Engine.Export(ctx, ref, w) })
 }
 
 func (e engine) Import(ctx context.Context, r io.Reader) error {
-	defer e.p.effect()()
-	return e.Engine.Import(ctx, r)
+	return e.do(func() error { return e.Engine.Import(ctx, r) })
 }
 
-func (e engine) Exec(ctx context.Context, application string, command []string) (int, string, error) {
-	defer e.p.effect()()
-	return e.Engine.Exec(ctx, application, command)
+func (e engine) Exec(ctx context.Context, application string, command []string) (code int, output string, err error) {
+	err = e.do(func() error { code, output, err = e.Engine.Exec(ctx, application, command); return err })
+	return code, output, err
 }
 
-func (e engine) Logs(ctx context.Context, application string, lines int) (string, error) {
-	defer e.p.effect()()
-	return e.Engine.Logs(ctx, application, lines)
+func (e engine) Logs(ctx context.Context, application string, lines int) (text string, err error) {
+	err = e.do(func() error { text, err = e.Engine.Logs(ctx, application, lines); return err })
+	return text, err
 }
 
 // wires is the node's network as one process of the agent reaches it.

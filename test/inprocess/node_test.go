@@ -73,9 +73,6 @@ func newNode(w *world, name string) *node {
 			return n.disk.Writable(cluster.DatasetID(filepath.Base(filepath.Dir(path))))
 		},
 		Fault: func(method, application string) error {
-			if n.docker.Load() {
-				return errAway
-			}
 			if method == "Start" && n.behaves(application) == refuses {
 				return errors.New("exec: \"db\": executable file not found")
 			}
@@ -135,10 +132,8 @@ func (n *node) reboot() {
 	n.start()
 }
 
-// found is the application's container here, as the runtime knows it, also while that is away.
+// found is the application's container here, as the runtime knows it.
 func (n *node) found(app string) (container.Found, bool) {
-	away := n.docker.Swap(false)
-	defer n.docker.Store(away)
 	all, err := n.engine.List(n.w.t.Context())
 	if err != nil {
 		n.w.t.Errorf("look at %s: %v", n.name, err)

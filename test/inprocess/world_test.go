@@ -6,6 +6,7 @@
 package inprocess_test
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -114,7 +115,7 @@ func (w *world) after(d time.Duration, f func()) {
 // until waits for a condition.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.After(longest)
 	for !ok() {
@@ -196,13 +197,17 @@ func (w *world) ask(app string, to *node) cluster.MoveID {
 	return m.ID
 }
 
-// ended waits until a move has ended.
+// wait waits until a move has ended. The stream that tells of it breaks with the control service.
 func (w *world) wait(id cluster.MoveID) cluster.Move {
 	w.t.Helper()
 	var m cluster.Move
 	w.until(fmt.Sprintf("move %s ends", id), func() bool {
-		info, err := w.user.Move(w.t.Context(), string(id))
-		m = info.Move
+		ctx, cancel := context.WithTimeout(w.t.Context(), longest)
+		defer cancel()
+		err := w.user.WatchMove(ctx, string(id), func(info api.MoveInfo) error {
+			m = info.Move
+			return nil
+		})
 		return err == nil && m.Phase.Terminal()
 	})
 	return m

@@ -37,7 +37,7 @@ const (
 	tearDown  = 2 * time.Minute
 	password  = "kernel"
 	nodes     = 3
-	dataScale = 8 // of pgbench, each about 15 MB
+	dataScale = 4 // of pgbench, each about 15 MB
 )
 
 // site is the cluster with the databases and those who watch them. It is set once, before any test.

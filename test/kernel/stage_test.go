@@ -104,10 +104,15 @@ func (s *stage) whole() {
 func (s *stage) explain() {
 	out, err := s.Flocker(s.ctx, "status")
 	s.T.Logf("status: %v\n%s", err, out)
-	for _, machine := range []string{"control", lab.Node(1), lab.Node(2), lab.Node(3)} {
-		out, err := s.Dev(s.ctx, "logs", machine, "-n", "60")
-		s.T.Logf("%s: %v\n%s", machine, err, out)
+	s.log("control", "control")
+	for i := range s.Nodes {
+		s.log(lab.Node(i+1), "agent")
 	}
+}
+
+func (s *stage) log(machine, process string) {
+	out, err := s.Dev(s.ctx, "logs", machine, process, "-n", "60")
+	s.T.Logf("%s of %s: %v\n%s", process, machine, err, out)
 }
 
 // home is the node that an application is on.
