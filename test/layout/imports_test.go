@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"agent":     {"agent", "converge", "plan", "backend", "container", "mount", "migrate", "transfer", "network", "api", "pki", "cluster", "internal/run"},
 	"migrate":   {"migrate", "plan", "backend", "container", "transfer", "network", "api", "cluster"},
 	"transfer":  {"pki", "cluster"},
-	"network":   {"cluster", "internal/run"},
+	"network":   {"network", "cluster", "internal/run"},
 	"mount":     {"cluster", "internal/run"},
 	"backend":   {"cluster", "mount"},
 	"suite":     {}, // its contract and cluster
