@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -27,11 +28,17 @@ import (
 type Network interface {
 	// Ensure makes what containers need of the node's network, where it is not there yet.
 	Ensure(ctx context.Context) error
+	gates
+	Listening(ctx context.Context) (map[network.Port]string, error)
+	Publish(ctx context.Context, set []network.Publication) error
+}
+
+// gates keep traffic from a container's network namespace, and look inside it.
+type gates interface {
 	SetGate(ctx context.Context, netns string, open bool) error
 	GateOpen(ctx context.Context, netns string) (bool, error)
 	DialInside(ctx context.Context, netns string, port int) error
-	Listening(ctx context.Context) (map[network.Port]string, error)
-	Publish(ctx context.Context, set []network.Publication) error
+	TalkInside(ctx context.Context, netns string, port int, talk func(net.Conn) error) error
 }
 
 // link is the connection to the control service.

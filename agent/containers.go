@@ -7,16 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
+	"github.com/flocker-project/flocker/migrate"
 	"github.com/flocker-project/flocker/plan"
 )
-
-// defaultStopTimeout is Docker's own default grace; presets and applications that ask for more get more.
-const defaultStopTimeout = 10 * time.Second
 
 func (a *Agent) doContainer(ctx context.Context, s plan.Step) error {
 	desired, _ := a.mirror.read()
@@ -38,12 +35,8 @@ func (a *Agent) doContainer(ctx context.Context, s plan.Step) error {
 		a.lives.starting(s.Application, s.Restart)
 		return nil
 	case plan.StopContainer:
-		app := desired.Applications[s.Application]
-		timeout := app.StopTimeout.Std()
-		if timeout == 0 {
-			timeout = defaultStopTimeout
-		}
-		return a.Engine.Stop(ctx, s.Application, app.StopSignal, timeout)
+		signal, timeout := migrate.StopOf(desired.Applications[s.Application])
+		return a.Engine.Stop(ctx, s.Application, signal, timeout)
 	case plan.RemoveContainer:
 		if err := a.Engine.Remove(ctx, s.Application); err != nil {
 			return err

@@ -22,15 +22,23 @@ const (
 // stopped itself: that tells an application that ended from one that was stopped.
 type lives struct {
 	mu       sync.Mutex
-	running  map[string]string // application -> container seen running
-	stopped  map[string]bool   // stopped by a step or a move of ours since it last ran
+	running  map[string]life // by application, as last seen running
+	stopped  map[string]life // by application, what a step or a move of ours stopped last
 	restarts map[string]int
 	handed   map[cluster.MoveID]time.Time // when this process first saw the move handed over
 }
 
+// life is one run of a container, from a start to its end.
+type life struct {
+	container string
+	started   time.Time
+}
+
+func (l life) is(c cluster.Container) bool { return l.container == c.ID && l.started.Equal(c.Started) }
+
 func newLives() *lives {
 	return &lives{
-		running: map[string]string{}, stopped: map[string]bool{},
+		running: map[string]life{}, stopped: map[string]life{},
 		restarts: map[string]int{}, handed: map[cluster.MoveID]time.Time{},
 	}
 }
@@ -43,11 +51,11 @@ func (l *lives) saw(c cluster.Container, before cluster.Container) cluster.Conta
 	app := c.Application
 	switch c.State {
 	case cluster.ContainerRunning, cluster.ContainerPaused:
-		l.running[app] = c.ID
-		delete(l.stopped, app)
+		// What is being stopped is seen running for a while: only another run is not what we stopped.
+		l.running[app] = life{c.ID, c.Started}
 	case cluster.ContainerExited:
 		reported := before.Ended && before.ID == c.ID && before.Started.Equal(c.Started)
-		c.Ended = !l.stopped[app] && (l.running[app] == c.ID || reported)
+		c.Ended = !l.stopped[app].is(c) && (l.running[app].is(c) || reported)
 	case cluster.ContainerCreated:
 	}
 	c.Restarts = l.restarts[app]
@@ -58,7 +66,7 @@ func (l *lives) saw(c cluster.Container, before cluster.Container) cluster.Conta
 func (l *lives) stopping(app string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.stopped[app] = true
+	l.stopped[app] = l.running[app]
 }
 
 // starting notes a start; one by the restart policy is counted.

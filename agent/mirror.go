@@ -5,6 +5,8 @@ package agent
 import (
 	"context"
 	"maps"
+	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/flocker-project/flocker/api"
@@ -47,13 +49,14 @@ func (m *mirror) read() (cluster.Desired, api.Session) {
 	return m.desired, m.session
 }
 
-// apply takes one message in and says whether anything changed.
+// apply takes one message in and says whether there is anything in it to act on.
 func (m *mirror) apply(e api.WatchEvent) bool {
 	if e.Full == nil && e.Put == nil && e.Delete == nil {
 		return false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	stirs := stirring(m.desired, e)
 	if e.Full != nil {
 		m.desired = *e.Full
 		m.desired.Complete = true
@@ -65,7 +68,39 @@ func (m *mirror) apply(e api.WatchEvent) bool {
 		m.desired.Revision = e.Revision
 	}
 	m.signal()
-	return true
+	return stirs
+}
+
+// stirring says whether an event holds more than how much room data takes up elsewhere. No plan rests on that, and nodes
+// whose data grows would keep each other awake with it: each tells its own with every look.
+func stirring(d cluster.Desired, e api.WatchEvent) bool {
+	if e.Full != nil || e.Delete != nil || e.Put == nil {
+		return true
+	}
+	p := *e.Put
+	if len(p.Nodes)+len(p.Datasets)+len(p.Applications)+len(p.Moves)+len(p.Leases) > 0 {
+		return true
+	}
+	for id, now := range p.Elsewhere {
+		before, known := d.Elsewhere[id]
+		if !known || !reflect.DeepEqual(withoutFigures(before), withoutFigures(now)) {
+			return true
+		}
+	}
+	return false
+}
+
+func withoutFigures(o cluster.Observed) cluster.Observed {
+	o.Revision, o.Storage.Free = 0, 0
+	o.Copies = maps.Clone(o.Copies)
+	for id, c := range o.Copies {
+		c.Used, c.Snapshots = 0, slices.Clone(c.Snapshots)
+		for i := range c.Snapshots {
+			c.Snapshots[i].Used = 0
+		}
+		o.Copies[id] = c
+	}
+	return o
 }
 
 // reached waits until the mirror has caught up with a revision.

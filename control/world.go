@@ -206,7 +206,7 @@ func (w *world) desired(node cluster.NodeID, session string) cluster.Desired {
 	d.Complete = true
 	for id := range w.nodes {
 		d.Nodes[id] = w.node(id)
-		if _, seen := w.observed[id]; seen && id != node {
+		if _, seen := w.observed[id]; seen { // the node's own too: what its agent's last process knew
 			d.Elsewhere[id] = w.elsewhere(id)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 type preset struct {
 	quiesce    []string
 	stopSignal string
+	greeting   greeting
 }
 
 // A preset's command runs as the image's own tools find their server; what it
@@ -26,6 +27,7 @@ func presetNamed(name string) (preset, bool) {
 		return preset{
 			quiesce:    []string{"sh", "-c", `exec psql -X -q -U "${POSTGRES_USER:-postgres}" -d "${POSTGRES_DB:-postgres}" -c CHECKPOINT`},
 			stopSignal: "SIGINT", // fast shutdown: SIGTERM waits for clients to leave
+			greeting:   postgresGreeting(),
 		}, true
 	case "mysql":
 		return preset{
@@ -43,7 +45,7 @@ ask "SET GLOBAL innodb_max_dirty_pages_pct = $kept"`}, // a stop writes out ever
 		}, true
 	case "redis":
 		// Nothing to write out ahead: with appendonly the stop has only to sync, and without it the stop saves everything anew.
-		return preset{stopSignal: "SIGTERM"}, true
+		return preset{stopSignal: "SIGTERM", greeting: redisGreeting()}, true
 	}
 	return preset{}, false
 }

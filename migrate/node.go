@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 
@@ -54,6 +55,7 @@ type gates interface {
 	SetGate(ctx context.Context, netns string, open bool) error
 	GateOpen(ctx context.Context, netns string) (bool, error)
 	DialInside(ctx context.Context, netns string, port int) error
+	TalkInside(ctx context.Context, netns string, port int, talk func(net.Conn) error) error
 }
 
 // Node carries out one node's part in moves. All fields but Fault must be set before

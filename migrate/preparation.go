@@ -32,6 +32,13 @@ func (r *run) prepare(ctx context.Context) error {
 		return err
 	}
 	if len(reply.NeedImages) > 0 {
+		images, err := r.node.checkImages(ctx, r.apps, reply.NeedImages, nodeName(r.ground.desired, r.node.ID))
+		if err != nil {
+			return err
+		}
+		if problem := firstProblem(images); problem != nil {
+			return problem
+		}
 		for _, image := range reply.NeedImages {
 			if err := r.sendImage(ctx, image); err != nil {
 				return err
@@ -125,8 +132,11 @@ func firstProblem(checks []api.Check) error {
 		if c.OK {
 			continue
 		}
-		parts := []string{c.Name + " " + c.Object, c.Problem}
-		text := strings.Join(parts, ": ")
+		object := c.Object
+		if !strings.HasPrefix(object, c.Name+" ") {
+			object = c.Name + " " + object
+		}
+		text := object + ": " + c.Problem
 		if c.Remedy != "" {
 			text += " (" + c.Remedy + ")"
 		}

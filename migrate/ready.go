@@ -19,6 +19,7 @@ const (
 	settledAfter   = time.Second // running for so long is ready, where nothing else can be asked
 	aliveLookEvery = 200 * time.Millisecond
 	dialWithin     = time.Second
+	patientAfter   = 50 // the pause grows to this part of the wait so far: each question is a line in some servers' logs
 )
 
 // Ready waits until an application is ready behind its closed gate, or has ended, or
@@ -28,7 +29,8 @@ func (n *Node) Ready(ctx context.Context, app cluster.Application, netns string)
 		return n.alive(ctx, app.Name)
 	}
 	probe, pause := n.probeOf(app, netns)
-	looked := time.Now()
+	begun := time.Now()
+	looked := begun
 	for {
 		asked := time.Now()
 		last := probe(ctx)
@@ -40,6 +42,9 @@ func (n *Node) Ready(ctx context.Context, app cluster.Application, netns string)
 			if err := n.alive(ctx, app.Name); err != nil {
 				return err
 			}
+		}
+		if app.Health == nil {
+			pause = max(pause, time.Since(begun)/patientAfter)
 		}
 		timer := time.NewTimer(max(0, pause-time.Since(asked)))
 		select {
@@ -67,7 +72,12 @@ func (n *Node) probeOf(app cluster.Application, netns string) (probe func(contex
 		}
 	}
 	if len(ports) > 0 {
-		return func(ctx context.Context) error { return n.accepting(ctx, netns, ports) }, readyPause
+		return func(ctx context.Context) error {
+			if err := n.accepting(ctx, netns, ports); err != nil {
+				return err
+			}
+			return n.greeted(ctx, app, netns, ports)
+		}, readyPause
 	}
 	begun := time.Now()
 	return func(ctx context.Context) error {

@@ -48,6 +48,10 @@ func (n *Node) Resume(outer context.Context, req api.ResumeRequest) (api.ResumeR
 	if w.move.Phase != cluster.MoveHandedOver { // an earlier process of this agent ended it
 		return n.remember(api.ResumeReply{Move: w.move, Reason: w.move.Reason}), nil
 	}
+	// A process that has just begun has not looked round yet; that is no reason to give the move back.
+	if err := w.ground.do(plan.ResumeMove{Move: w.move.ID}, func() error { return nil }); err != nil {
+		return api.ResumeReply{}, fmt.Errorf("%w: %w", err, cluster.ErrUnavailable)
+	}
 	err = w.bringUp(outer)
 	if err == nil {
 		err = w.commit(outer)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -17,19 +18,32 @@ import (
 
 // DialInside connects to a TCP port within the namespace, as a client of the application would but without passing the gate.
 func (n *Network) DialInside(ctx context.Context, namespace string, port int) error {
-	inside, err := openNamespace(namespace)
+	return n.TalkInside(ctx, namespace, port, func(net.Conn) error { return nil })
+}
+
+// TalkInside is DialInside with a conversation, which ends with ctx at the latest.
+func (n *Network) TalkInside(ctx context.Context, namespace string, port int, talk func(net.Conn) error) error {
+	connection, err := n.connectInside(ctx, namespace, port)
 	if err != nil {
 		return fmt.Errorf("port %d in %s: %w", port, namespace, err)
+	}
+	defer context.AfterFunc(ctx, func() {
+		_ = connection.SetDeadline(time.Unix(1, 0)) // one that is closed needs none
+	})()
+	return errors.Join(talk(connection), connection.Close())
+}
+
+func (n *Network) connectInside(ctx context.Context, namespace string, port int) (net.Conn, error) {
+	inside, err := openNamespace(namespace)
+	if err != nil {
+		return nil, err
 	}
 	defer inside.Close()
 	address, err := addressIn(inside)
 	if err != nil {
-		return fmt.Errorf("port %d in %s: %w", port, namespace, err)
+		return nil, err
 	}
-	if err := dialIn(ctx, inside, net.JoinHostPort(address, strconv.Itoa(port))); err != nil {
-		return fmt.Errorf("port %d in %s: %w", port, namespace, err)
-	}
-	return nil
+	return dialIn(ctx, inside, net.JoinHostPort(address, strconv.Itoa(port)))
 }
 
 // addressIn is the address that published ports lead to; the loopback one where there is no other.
@@ -53,7 +67,8 @@ func addressIn(inside netns.NsHandle) (string, error) {
 
 // dialIn connects from the namespace. A socket belongs to the namespace that its thread was in when it was made, so the thread is
 // taken there for that long; a thread that cannot come back is thrown away.
-func dialIn(ctx context.Context, inside netns.NsHandle, address string) error {
+func dialIn(ctx context.Context, inside netns.NsHandle, address string) (net.Conn, error) {
+	var connection net.Conn
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -69,23 +84,13 @@ func dialIn(ctx context.Context, inside netns.NsHandle, address string) error {
 			done <- fmt.Errorf("enter network namespace: %w", err)
 			return
 		}
-		err = dial(ctx, address)
-		if back := netns.Set(home); back != nil {
-			// This goroutine ends with its thread locked, which ends the thread.
-			done <- errors.Join(err, fmt.Errorf("leave network namespace: %w", back))
-			return
-		}
-		runtime.UnlockOSThread()
+		// The socket is made on this thread: the address is a literal one, so nothing is looked up or tried in parallel.
+		connection, err = new(net.Dialer).DialContext(ctx, "tcp4", address)
+		if netns.Set(home) == nil {
+			runtime.UnlockOSThread()
+		} // else this goroutine ends with its thread locked, which ends the thread
 		done <- err
 	}()
-	return <-done
-}
-
-// dial makes its socket on the calling thread: the address is a literal one, so nothing is looked up or tried in parallel.
-func dial(ctx context.Context, address string) error {
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp4", address)
-	if err != nil {
-		return err
-	}
-	return connection.Close()
+	err := <-done
+	return connection, err
 }

@@ -206,6 +206,21 @@ func TestPublishedPortsOutliveTheAgent(t *testing.T) {
 	}
 }
 
+func TestTalkInsideReachesTheApplicationBehindItsGate(t *testing.T) {
+	n := newNode(t)
+	must(t, n.SetGate(t.Context(), path(n.application), false))
+	must(t, n.TalkInside(short(t), path(n.application), n.port, func(c net.Conn) error { return exchange(t.Context(), c) }))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := n.TalkInside(ctx, path(n.application), n.port, func(c net.Conn) error {
+		_, err := c.Read(make([]byte, 1)) // nobody speaks
+		return err
+	})
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("TalkInside() with a silent server = %v; want that it ends with its context", err)
+	}
+}
+
 func TestNamespaceWithoutLink(t *testing.T) {
 	n := newNode(t)
 	alone := namespace(t)

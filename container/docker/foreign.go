@@ -5,6 +5,7 @@ package docker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	dockercontainer "github.com/moby/moby/api/types/container"
@@ -14,13 +15,22 @@ import (
 	"github.com/flocker-project/flocker/container"
 )
 
-// foreign describes running containers that are not ours and see folders of the host, directly or through a volume bound to one.
-func (e *Engine) foreign(ctx context.Context, running []dockercontainer.Summary) ([]container.Found, error) {
+// foreign describes containers that are not ours and matter: the running ones that see folders of the host, directly or through a
+// volume bound to one, and all that have a name which we would give.
+func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) ([]container.Found, error) {
+	running := slices.DeleteFunc(slices.Clone(others), func(c dockercontainer.Summary) bool {
+		return c.State != dockercontainer.StateRunning && c.State != dockercontainer.StatePaused
+	})
 	devices, err := e.volumeDevices(ctx, running)
 	if err != nil {
 		return nil, err
 	}
-	var users []container.Found
+	var found []container.Found
+	for _, c := range others {
+		if name := foreignName(c); strings.HasPrefix(name, container.NamePrefix) || strings.HasPrefix(name, container.HolderPrefix) {
+			found = append(found, container.Found{Name: name})
+		}
+	}
 	for _, c := range running {
 		var sources []string
 		for _, m := range c.Mounts {
@@ -35,10 +45,10 @@ func (e *Engine) foreign(ctx context.Context, running []dockercontainer.Summary)
 			}
 		}
 		if len(sources) > 0 {
-			users = append(users, container.Found{Name: foreignName(c), Mounts: sources})
+			found = append(found, container.Found{Name: foreignName(c), Mounts: sources})
 		}
 	}
-	return users, nil
+	return found, nil
 }
 
 // volumeDevices says what the running containers' local volumes are mounted from; most are from nothing, and then nothing is asked.

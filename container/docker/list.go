@@ -17,7 +17,7 @@ import (
 	"github.com/flocker-project/flocker/container"
 )
 
-// List returns our containers and the running foreign ones that use folders of the host. A holder without its container, left by a
+// List returns our containers, the running foreign ones that use folders of the host, and those that have a name of ours. A holder without its container, left by a
 // creation that was cut short, is shown as a created container of no specification.
 func (e *Engine) List(ctx context.Context) ([]container.Found, error) {
 	listed, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true})
@@ -33,7 +33,7 @@ func (e *Engine) List(ctx context.Context) ([]container.Found, error) {
 			ours[c.Labels[labelApplication]] = true
 		case c.Labels[labelCluster] == e.config.Cluster && c.Labels[labelHolder] != "":
 			holders[c.Labels[labelHolder]] = true
-		case c.State == dockercontainer.StateRunning || c.State == dockercontainer.StatePaused:
+		default:
 			foreign = append(foreign, c)
 		}
 	}

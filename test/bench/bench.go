@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/flocker-project/flocker/api"
@@ -94,7 +95,7 @@ func (b *bench) sections(ctx context.Context) (all []result, err error) {
 		if !slices.ContainsFunc(s.results, b.only.MatchString) || ctx.Err() != nil {
 			continue
 		}
-		say("== %s", s.results[0])
+		say("== %s   (load of this machine: %s)", s.results[0], load1())
 		found, failed := s.run(ctx)
 		if failed != nil {
 			failed = fmt.Errorf("%s: %w", s.results[0], failed)
@@ -103,6 +104,17 @@ func (b *bench) sections(ctx context.Context) (all []result, err error) {
 		all, err = append(all, found...), errors.Join(err, failed)
 	}
 	return all, errors.Join(err, ctx.Err())
+}
+
+// load1 is how many processes wanted a processor in the last minute: more than there are
+// processors, and the figures are not worth much.
+func load1() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(text), " ")
+	if err != nil || first == "" {
+		return "unknown"
+	}
+	return first
 }
 
 // listen wakes whoever waits in until when something has changed in the cluster. The

@@ -187,7 +187,10 @@ func (d *database) underWrites(ctx context.Context, do func(*load.Writer) error)
 	stop := startChurn(ctx, d.everywhere, d.scale)
 	err = do(w)
 	changed := stop()
-	v, stopped := w.Stop(ctx)
+	// A database that is gone is not waited for.
+	reading, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	v, stopped := w.Stop(reading)
 	if err = errors.Join(err, stopped); err != nil {
 		return err
 	}

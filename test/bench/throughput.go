@@ -18,7 +18,7 @@ const (
 	barePort = "9412"
 )
 
-// throughput compares the first round of a move with btrfs's own tools over a bare
+// throughput compares the first round of a move, which ends with a copy that is verified and on disk, with btrfs's own tools over a bare
 // connection: the same data, between the same nodes.
 func (b *bench) throughput() section {
 	name := "copy.btrfs.throughput"

@@ -5,6 +5,7 @@ package inprocess_test
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 
 	"github.com/flocker-project/flocker/agent"
@@ -21,8 +22,8 @@ type engine struct {
 }
 
 // do makes a call while the process lives and the runtime is there.
-func (e engine) do(call func() error) error {
-	defer e.p.effect()()
+func (e engine) do(op string, call func() error) error {
+	defer e.p.effect(op)()
 	if e.p.node.docker.Load() {
 		return errAway
 	}
@@ -30,57 +31,56 @@ func (e engine) do(call func() error) error {
 }
 
 func (e engine) Create(ctx context.Context, spec container.Spec) (c cluster.Container, err error) {
-	err = e.do(func() error { c, err = e.Engine.Create(ctx, spec); return err })
+	err = e.do("Create", func() error { c, err = e.Engine.Create(ctx, spec); return err })
 	return c, err
 }
 
 func (e engine) Start(ctx context.Context, application string) error {
-	return e.do(func() error { return e.Engine.Start(ctx, application) })
+	return e.do("Start", func() error { return e.Engine.Start(ctx, application) })
 }
 
 func (e engine) Stop(ctx context.Context, application, signal string, timeout time.Duration) error {
-	return e.do(func() error { return e.Engine.Stop(ctx, application, signal, timeout) })
+	return e.do("Stop", func() error { return e.Engine.Stop(ctx, application, signal, timeout) })
 }
 
 func (e engine) Remove(ctx context.Context, application string) error {
-	return e.do(func() error { return e.Engine.Remove(ctx, application) })
+	return e.do("Remove", func() error { return e.Engine.Remove(ctx, application) })
 }
 
 func (e engine) List(ctx context.Context) (all []container.Found, err error) {
-	e.p.node.looks.Add(1)
-	err = e.do(func() error { all, err = e.Engine.List(ctx); return err })
+	err = e.do("List", func() error { all, err = e.Engine.List(ctx); return err })
 	return all, err
 }
 
 func (e engine) Events(ctx context.Context) (events <-chan struct{}, err error) {
-	err = e.do(func() error { events, err = e.Engine.Events(ctx); return err })
+	err = e.do("Events", func() error { events, err = e.Engine.Events(ctx); return err })
 	return events, err
 }
 
 func (e engine) HasImage(ctx context.Context, ref string) (id string, size int64, err error) {
-	err = e.do(func() error { id, size, err = e.Engine.HasImage(ctx, ref); return err })
+	err = e.do("HasImage", func() error { id, size, err = e.Engine.HasImage(ctx, ref); return err })
 	return id, size, err
 }
 
 func (e engine) Pull(ctx context.Context, ref string) error {
-	return e.do(func() error { return e.Engine.Pull(ctx, ref) })
+	return e.do("Pull", func() error { return e.Engine.Pull(ctx, ref) })
 }
 
 func (e engine) Export(ctx context.Context, ref string, w io.Writer) error {
-	return e.do(func() error { return e.Engine.Export(ctx, ref, w) })
+	return e.do("Export", func() error { return e.Engine.Export(ctx, ref, w) })
 }
 
 func (e engine) Import(ctx context.Context, r io.Reader) error {
-	return e.do(func() error { return e.Engine.Import(ctx, r) })
+	return e.do("Import", func() error { return e.Engine.Import(ctx, r) })
 }
 
 func (e engine) Exec(ctx context.Context, application string, command []string) (code int, output string, err error) {
-	err = e.do(func() error { code, output, err = e.Engine.Exec(ctx, application, command); return err })
+	err = e.do("Exec", func() error { code, output, err = e.Engine.Exec(ctx, application, command); return err })
 	return code, output, err
 }
 
 func (e engine) Logs(ctx context.Context, application string, lines int) (text string, err error) {
-	err = e.do(func() error { text, err = e.Engine.Logs(ctx, application, lines); return err })
+	err = e.do("Logs", func() error { text, err = e.Engine.Logs(ctx, application, lines); return err })
 	return text, err
 }
 
@@ -91,32 +91,37 @@ type wires struct {
 }
 
 func (w wires) Ensure(ctx context.Context) error {
-	defer w.p.effect()()
+	defer w.p.effect("Ensure")()
 	return w.Network.Ensure(ctx)
 }
 
 func (w wires) SetGate(ctx context.Context, netns string, open bool) error {
-	defer w.p.effect()()
+	defer w.p.effect("SetGate")()
 	return w.Network.SetGate(ctx, netns, open)
 }
 
 func (w wires) GateOpen(ctx context.Context, netns string) (bool, error) {
-	defer w.p.effect()()
+	defer w.p.effect("GateOpen")()
 	return w.Network.GateOpen(ctx, netns)
 }
 
 func (w wires) DialInside(ctx context.Context, netns string, port int) error {
-	defer w.p.effect()()
+	defer w.p.effect("DialInside")()
 	return w.Network.DialInside(ctx, netns, port)
 }
 
+func (w wires) TalkInside(ctx context.Context, netns string, port int, talk func(net.Conn) error) error {
+	defer w.p.effect("TalkInside")()
+	return w.Network.TalkInside(ctx, netns, port, talk)
+}
+
 func (w wires) Listening(ctx context.Context) (map[network.Port]string, error) {
-	defer w.p.effect()()
+	defer w.p.effect("Listening")()
 	return w.Network.Listening(ctx)
 }
 
 func (w wires) Publish(ctx context.Context, set []network.Publication) error {
-	defer w.p.effect()()
+	defer w.p.effect("Publish")()
 	return w.Network.Publish(ctx, set)
 }
 
@@ -127,26 +132,30 @@ type line struct {
 }
 
 func (c line) OpenSession(ctx context.Context, r api.SessionRequest) (api.Session, error) {
-	defer c.p.effect()()
+	defer c.p.effect("OpenSession")()
 	return c.AgentClient.OpenSession(ctx, r)
 }
 
 func (c line) Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error {
-	defer c.p.effect()()
+	defer c.p.effect("Watch")()
 	return c.AgentClient.Watch(ctx, session, from, deliver)
 }
 
 func (c line) Report(ctx context.Context, r api.ObservedReport) error {
-	defer c.p.effect()()
+	defer c.p.effect("Report")()
+	select {
+	case <-time.After(time.Duration(c.p.node.w.slow.Load())):
+	case <-ctx.Done():
+	}
 	return c.AgentClient.Report(ctx, r)
 }
 
 func (c line) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error) {
-	defer c.p.effect()()
+	defer c.p.effect("Transition")()
 	return c.AgentClient.Transition(ctx, id, t)
 }
 
 func (c line) Progress(ctx context.Context, p cluster.MoveProgress) error {
-	defer c.p.effect()()
+	defer c.p.effect("Progress")()
 	return c.AgentClient.Progress(ctx, p)
 }

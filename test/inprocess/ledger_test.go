@@ -4,6 +4,7 @@ package inprocess_test
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,10 +48,15 @@ func (l *ledger) never(format string, args ...any) {
 	}
 }
 
-// complaints compares what was answered with the text that an application's data holds.
-func (l *ledger) complaints(app, text string) []string {
+// answers are the records of an application that its clients were answered until now.
+func (l *ledger) answers(app string) []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return slices.Clone(l.acked[app])
+}
+
+// complaints compares what was answered with the text that an application's data holds.
+func complaints(app string, acked []int, text string) []string {
 	times := map[int]int{}
 	for line := range strings.Lines(text) {
 		n, err := strconv.Atoi(strings.TrimSpace(line))
@@ -60,7 +66,7 @@ func (l *ledger) complaints(app, text string) []string {
 		times[n]++
 	}
 	var lost, twice []int
-	for _, n := range l.acked[app] {
+	for _, n := range acked {
 		switch times[n] {
 		case 0:
 			lost = append(lost, n)
@@ -71,7 +77,7 @@ func (l *ledger) complaints(app, text string) []string {
 	}
 	var all []string
 	if len(lost) > 0 {
-		all = append(all, fmt.Sprintf("application %s: %d of %d acknowledged records are lost, the first is %d", app, len(lost), len(l.acked[app]), lost[0]))
+		all = append(all, fmt.Sprintf("application %s: %d of %d acknowledged records are lost, the first is %d", app, len(lost), len(acked), lost[0]))
 	}
 	if len(twice) > 0 {
 		all = append(all, fmt.Sprintf("application %s: %d acknowledged records are there twice, the first is %d", app, len(twice), twice[0]))

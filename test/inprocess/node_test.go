@@ -4,10 +4,12 @@ package inprocess_test
 
 import (
 	"errors"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -22,7 +24,7 @@ import (
 
 const (
 	image    = "db:1"
-	diskSize = 256 << 20
+	diskSize = 80 << 20
 )
 
 // node is a machine: what outlives the processes of its agent.
@@ -38,14 +40,14 @@ type node struct {
 	state  string // folder of the agent
 	mounts string // folder of datasets
 
-	docker atomic.Bool  // away
-	looks  atomic.Int64 // at the containers, one for each round
+	docker atomic.Bool // away
 
 	mu      sync.Mutex
 	boot    string
 	process *process
-	points  map[string]func()    // what happens at a point of a move, once
+	points  map[string]func()    // what happens at a point of a move, or before the agent does something, once
 	ways    map[string]behaviour // of applications here
+	done    map[string]int       // how often the agent did what
 }
 
 // behaviour is how an application behaves on a node.
@@ -65,7 +67,7 @@ func newNode(w *world, name string) *node {
 	n := &node{
 		w: w, id: id, name: name, creds: w.credentials(w.authority.IssueNode(id)), disk: mem.New(diskSize), link: newLink(w.t),
 		state: w.t.TempDir(), mounts: w.t.TempDir(), boot: uuid.NewString(),
-		points: map[string]func(){}, ways: map[string]behaviour{},
+		points: map[string]func(){}, ways: map[string]behaviour{}, done: map[string]int{},
 	}
 	n.engine = enginemem.New(enginemem.Config{
 		Program: n.program,
@@ -96,7 +98,45 @@ func (n *node) make(app string, b behaviour) {
 	n.ways[app] = b
 }
 
-// at makes f happen when a move's function next comes to a point on this node.
+// did counts what the agent does.
+func (n *node) did(op string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.done[op]++
+}
+
+// changes are what the agent has done to containers, heads, mounts and gates.
+func (n *node) changes() map[string]int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	changes := maps.Clone(n.done)
+	maps.DeleteFunc(changes, func(op string, _ int) bool { return slices.Contains(harmless(), op) })
+	return changes
+}
+
+// harmless is what disturbs nothing on the node.
+func harmless() []string {
+	return []string{
+		"List", "Events", "HasImage", "Export", "Exec", "Logs", "Ensure", "GateOpen", "DialInside", "TalkInside", "Listening", "Publish",
+		"OpenSession", "Watch", "Report", "Transition", "Progress", "list", "space", "released", "send", "delete-snapshot",
+	}
+}
+
+// looks counts how often the agent looked at its containers: at least once in each round.
+func (n *node) looks() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.done["List"]
+}
+
+// sessions counts how often the agent has begun to follow the store.
+func (n *node) sessions() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.done["Watch"]
+}
+
+// at makes f happen when a move's function next comes to a point on this node, or the agent is about to do something.
 func (n *node) at(point string, f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -183,3 +223,27 @@ func (n *node) notes() (map[cluster.MoveID]int, error) {
 	}
 	return notes.List()
 }
+
+// started is when the application's process here began; the zero time where it does not run.
+func (n *node) started(app string) time.Time {
+	f, here := n.found(app)
+	if !here || !n.engine.Running(app) {
+		return time.Time{}
+	}
+	return f.Started
+}
+
+// copyOf is what is here of a dataset.
+func (n *node) copyOf(id cluster.DatasetID) (cluster.Copy, bool) {
+	all, err := n.disk.List(n.w.t.Context())
+	if err != nil {
+		n.w.t.Errorf("look at %s: %v", n.name, err)
+	}
+	i := slices.IndexFunc(all, func(c cluster.Copy) bool { return c.Dataset == id })
+	if i < 0 {
+		return cluster.Copy{}, false
+	}
+	return all[i], true
+}
+
+func (n *node) addImage() { n.engine.AddImage(image, enginemem.Image{ID: "sha256:1", Size: 1 << 20}) }

@@ -51,7 +51,7 @@ func (n *node) start() {
 	peers := api.NewPeerClient(toNode)
 	storage := &fault.Driver{
 		Inner:  n.disk,
-		Before: func(string, cluster.DatasetID) error { p.pass(); return nil },
+		Before: func(op string, _ cluster.DatasetID) error { p.begin(op); return nil },
 		After:  func(string, cluster.DatasetID) error { p.after(); return nil },
 	}
 	a := agent.New(agent.Config{
@@ -114,9 +114,15 @@ func (p *process) bury() {
 }
 
 // effect passes the process's end before something, and with the function it returns after it.
-func (p *process) effect() func() {
-	p.pass()
+func (p *process) effect(op string) func() {
+	p.begin(op)
 	return p.after
+}
+
+func (p *process) begin(op string) {
+	p.pass()
+	p.node.did(op)
+	p.node.comeTo(op)
 }
 
 // after looks at the truth after something has been done, and does not answer a process that died meanwhile.

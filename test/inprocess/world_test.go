@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type world struct {
 	user      *api.Client
 	ledger    *ledger
 	log       *record
+	slow      atomic.Int64 // how long a report to the control service takes, in nanoseconds
 
 	later sync.WaitGroup // what happens by itself after a while
 	mu    sync.Mutex

@@ -3,6 +3,7 @@
 package kernel_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/flocker-project/flocker/api"
@@ -76,13 +77,20 @@ func TestDaemonDies(t *testing.T) {
 		s.scene(c.app+" "+c.process+" "+string(c.when), func(s *stage) {
 			m := s.begin(c.app, s.others(c.app)[0])
 			// A phase may be over before it is seen; the kill then comes in a later one.
-			now, err := s.WaitMove(s.ctx, m.ID, "to be "+string(c.when), func(m api.MoveInfo) bool { return !m.Phase.Follows(c.when) && m.Phase != cluster.MovePlanned })
+			now, err := s.WaitMove(s.ctx, m.ID, "to be "+string(c.when), func(m api.MoveInfo) bool { return since(m.Phase, c.when) })
 			s.must(err)
-			s.must(s.Kill(s.ctx, c.victim(m), c.process))
+			s.must(s.Kill(s.ctx, c.victim(now), c.process))
 			m = s.ended(m)
 			s.Logf("killed when it was %s; it is %s: %s", now.Phase, m.Phase, m.Reason)
 		})
 	}
+}
+
+// since says whether a move has come to a phase or has gone beyond it.
+func since(phase, when cluster.MovePhase) bool {
+	way := []cluster.MovePhase{cluster.MovePlanned, cluster.MovePreparing, cluster.MoveCopying, cluster.MoveCutting}
+	at := slices.Index(way, phase)
+	return at < 0 || at >= slices.Index(way, when)
 }
 
 func controlHost(api.MoveInfo) string { return "control" }

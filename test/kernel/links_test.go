@@ -17,7 +17,7 @@ func TestLinkCut(t *testing.T) {
 	s.T.Cleanup(func() { s.must(s.Heal(s.ctx)) })
 	s.deploy("node1", "linked", `
 image: redis:8
-command: [sh, -c, "trap 'sleep 2; kill %1; exit 0' TERM; redis-server --port 7008 & wait"]
+command: [sh, -c, "cp $(command -v redis-server) /tmp/side; trap 'sleep 2; kill %1; exit 0' TERM; /tmp/side --port 7008 & wait"]
 ports: [{internal: 7008, external: 7008}]
 volumes: [{dataset: linked-data, mountpoint: /data}]
 `)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/flocker-project/flocker/internal/run"
 	"github.com/flocker-project/flocker/test/lab"
-	"github.com/flocker-project/flocker/test/load"
 )
 
 // The tests share one cluster, since making one takes longer than most of them: each leaves it settled.
@@ -32,10 +31,9 @@ const (
 )
 
 const (
-	pace      = 10 * time.Millisecond
-	bringUp   = 10 * time.Minute // the first time images are built
+	pace      = 10 * time.Millisecond // of writers beside those of the databases
+	bringUp   = 10 * time.Minute      // the first time images are built
 	tearDown  = 2 * time.Minute
-	password  = "kernel"
 	nodes     = 3
 	dataScale = 4 // of pgbench, each about 15 MB
 )
@@ -45,9 +43,8 @@ var site *ground
 
 // ground is what all tests stand on.
 type ground struct {
-	lab     *lab.Lab
-	sentry  *lab.Sentry
-	writers map[string]*load.Writer
+	lab       *lab.Lab
+	databases *lab.Databases
 }
 
 func TestMain(m *testing.M) {
@@ -60,7 +57,7 @@ func TestMain(m *testing.M) {
 func runAll(m *testing.M) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	g := &ground{writers: map[string]*load.Writer{}}
+	g := &ground{}
 	defer func() {
 		if err := g.leave(context.WithoutCancel(ctx)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -90,72 +87,17 @@ func (g *ground) enter(ctx context.Context) error {
 	if err := g.lab.Up(ctx); err != nil {
 		return err
 	}
-	for _, image := range []string{"postgres:17", "redis:8"} {
-		if _, err := g.lab.Dev(ctx, "load", image, "node1"); err != nil {
-			return err
-		}
-	}
-	if err := g.lab.Deploy(ctx, databases, "version: 1\nnodes:\n  node1: [postgres, redis]\n"); err != nil {
-		return err
-	}
-	if err := g.fill(ctx); err != nil {
-		return err
-	}
-	g.sentry, err = g.lab.Guard(ctx,
-		lab.Guarded{Application: "postgres", Process: "postgres", Port: 5432},
-		lab.Guarded{Application: "redis", Process: "redis-server", Port: 6379})
+	g.databases, err = g.lab.StartDatabases(ctx, "node1", dataScale)
 	return err
-}
-
-const databases = `version: 2
-applications:
-  postgres:
-    image: postgres:17
-    environment: {POSTGRES_PASSWORD: ` + password + `}
-    ports: [{internal: 5432, external: 5432}]
-    volumes: [{dataset: postgres-data, mountpoint: /var/lib/postgresql/data}]
-    hooks: {preset: postgres}
-  redis:
-    image: redis:8
-    command: [redis-server, --appendonly, "yes", --appendfsync, always, --save, ""]
-    ports: [{internal: 6379, external: 6379}]
-    volumes: [{dataset: redis-data, mountpoint: /data}]
-    hooks: {preset: redis}
-`
-
-func (g *ground) fill(ctx context.Context) error {
-	if _, err := g.lab.Exec(ctx, "node1", "docker", "exec", "flocker--postgres",
-		"pgbench", "-i", "-q", "-s", fmt.Sprint(dataScale), "-U", "postgres", "postgres"); err != nil {
-		return err
-	}
-	if err := load.FillRedis(ctx, g.lab.Everywhere(6379)[0], 20_000, 1000); err != nil {
-		return fmt.Errorf("fill redis: %w", err)
-	}
-	for app, db := range map[string]struct {
-		load.Database
-		port int
-	}{"postgres": {load.Postgres{Password: password}, 5432}, "redis": {load.Redis{}, 6379}} {
-		w, err := load.Start(ctx, db, g.lab.Everywhere(db.port), pace)
-		if err != nil {
-			return fmt.Errorf("writer of %s: %w", app, err)
-		}
-		g.writers[app] = w
-	}
-	return nil
 }
 
 // leave ends the watching and removes the cluster.
 func (g *ground) leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, tearDown)
 	defer cancel()
-	if g.sentry != nil {
-		g.sentry.Stop()
-	}
 	var errs []error
-	for app, w := range g.writers {
-		if v, err := w.Stop(ctx); err != nil || v.Lost > 0 || v.Duplicated > 0 {
-			errs = append(errs, fmt.Errorf("%s at the end: %+v %w", app, v, errors.Join(err)))
-		}
+	if g.databases != nil {
+		errs = append(errs, g.databases.Stop(ctx))
 	}
 	if g.lab != nil && os.Getenv(keepEnv) == "" {
 		errs = append(errs, g.lab.Down(ctx))

@@ -74,7 +74,7 @@ func TestImageNowhere(t *testing.T) {
 	s.must(err)
 	s.deploy("node1", "orphan", `
 image: `+image+`
-command: [redis-server, --port, "7005"]
+command: `+side(7005)+`
 ports: [{internal: 7005, external: 7005}]
 volumes: [{dataset: orphan-data, mountpoint: /data}]
 `)

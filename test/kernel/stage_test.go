@@ -79,23 +79,7 @@ func (s *stage) settled() api.Status {
 func (s *stage) whole() {
 	s.T.Helper()
 	s.settled()
-	for app, w := range site.writers {
-		if err := w.WaitFor(s.ctx, settle); err != nil {
-			s.T.Errorf("%s: %v", app, err)
-			continue
-		}
-		v, err := w.Verify(s.ctx)
-		if err != nil {
-			s.T.Errorf("%s: %v", app, err)
-			continue
-		}
-		if v.Lost > 0 || v.Duplicated > 0 {
-			s.T.Errorf("%s: of %d acknowledged records %d are lost and %d there twice", app, v.Acknowledged, v.Lost, v.Duplicated)
-		}
-	}
-	moves, err := s.Moves(s.ctx)
-	s.must(err)
-	for _, err := range site.sentry.Violations(moves) {
+	if err := site.databases.Check(s.ctx); err != nil {
 		s.T.Error(err)
 	}
 }

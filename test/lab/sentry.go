@@ -46,6 +46,7 @@ type double struct {
 	nodes       []string
 	at          time.Time
 	heard       bool // by clients, not only running
+	times       int  // seen again
 }
 
 const (
@@ -110,6 +111,13 @@ func (s *Sentry) sweep(ctx context.Context) {
 func (s *Sentry) saw(d double) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	slices.Sort(d.nodes)
+	for i := range s.twice {
+		if o := &s.twice[i]; o.application == d.application && o.heard == d.heard && slices.Equal(o.nodes, d.nodes) && d.at.Sub(o.at) < time.Minute {
+			o.times++
+			return
+		}
+	}
 	s.twice = append(s.twice, d)
 }
 
@@ -166,22 +174,24 @@ func (s *Sentry) Stop() {
 	<-s.done
 }
 
-// Violations returns what no fault excuses: an application heard on two nodes at a time, or running on two, unless
+// Violations returns, once, what no fault excuses: an application heard on two nodes at a time, or running on two, unless
 // all but one of them are targets of moves that were handed over and taken back.
 func (s *Sentry) Violations(moves []api.MoveInfo) []error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	if s.broken != nil {
-		errs = append(errs, s.broken)
+	seen, broken := s.twice, s.broken
+	s.twice, s.broken = nil, nil
+	if broken != nil {
+		errs = append(errs, broken)
 	}
-	for _, d := range s.twice {
+	for _, d := range seen {
 		owners := slices.DeleteFunc(slices.Clone(d.nodes), func(node string) bool { return scratch(d, node, moves) })
 		switch {
 		case d.heard:
-			errs = append(errs, fmt.Errorf("%s: %s was heard on %v at a time", d.at.Format(time.StampMilli), d.application, d.nodes))
+			errs = append(errs, fmt.Errorf("from %s on, %d times: %s was heard on %v at once", d.at.Format(time.StampMilli), d.times+1, d.application, d.nodes))
 		case len(owners) > 1:
-			errs = append(errs, fmt.Errorf("%s: %s ran on %v at a time", d.at.Format(time.StampMilli), d.application, d.nodes))
+			errs = append(errs, fmt.Errorf("from %s on, %d times: %s ran on %v at once", d.at.Format(time.StampMilli), d.times+1, d.application, d.nodes))
 		}
 	}
 	return errs
