@@ -167,7 +167,7 @@ func (s *Service) feedOnce(ctx context.Context, node cluster.NodeID, session str
 		return s.awaitConfirmation(ctx, w.revision, send)
 	}
 	if from == 0 || from > w.revision {
-		full := w.desired(node, session)
+		full := w.desired(session)
 		if err := send(api.WatchEvent{Revision: w.revision, Full: &full}); err != nil {
 			return err
 		}

@@ -200,7 +200,7 @@ func (w *world) elsewhere(id cluster.NodeID) cluster.Observed {
 }
 
 // desired is the state as one node gets it.
-func (w *world) desired(node cluster.NodeID, session string) cluster.Desired {
+func (w *world) desired(session string) cluster.Desired {
 	d := cluster.NewDesired()
 	d.Revision, d.Incarnation, d.Session = w.revision, w.meta.Incarnation, session
 	d.Complete = true

@@ -3,26 +3,36 @@
 package inprocess_test
 
 import (
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/migrate"
 )
 
 // victim is what dies, or goes away, at a point of a move.
 type victim struct {
-	name string
-	kill func(w *world, source, target *node, away time.Duration)
+	name  string
+	kill  func(w *world, source, target *node, away time.Duration)
+	short []string // the points at which it dies in a short run
 }
 
 func victims() []victim {
 	return []victim{
-		{"source", func(_ *world, source, _ *node, away time.Duration) { source.current().crash(away) }},
-		{"target", func(_ *world, _, target *node, away time.Duration) { target.current().crash(away) }},
-		{"control", func(w *world, _, _ *node, away time.Duration) { w.service.crash(away) }},
-		{"docker of the source", func(w *world, source, _ *node, away time.Duration) { source.dockerAway(away) }},
-		{"docker of the target", func(w *world, _, target *node, away time.Duration) { target.dockerAway(away) }},
+		{"source", func(_ *world, source, _ *node, away time.Duration) { source.current().crash(away) }, migrate.SourcePoints()},
+		{"target", func(_ *world, _, target *node, away time.Duration) { target.current().crash(away) }, migrate.TargetPoints()},
+		{"control", func(w *world, _, _ *node, away time.Duration) { w.service.crash(away) }, []string{
+			migrate.AfterCopying, migrate.AfterNote, migrate.AfterHandOver, migrate.BeforeCommit,
+		}},
+		{"docker of the source", func(w *world, source, _ *node, away time.Duration) { source.dockerAway(away) }, []string{
+			migrate.BeforeCutting, migrate.BeforeCleaned,
+		}},
+		{"docker of the target", func(w *world, _, target *node, away time.Duration) { target.dockerAway(away) }, []string{
+			migrate.BeforePreparing, migrate.BeforeResume, migrate.AfterCommit,
+		}},
 	}
 }
 
@@ -47,11 +57,10 @@ func TestDeathAtEachPoint(t *testing.T) {
 			w := newWorld(t, 2)
 			w.deploy("db", w.nodes[0], 2, nil)
 			for _, away := range aways() {
-				for _, p := range migrate.SourcePoints() {
-					w.dies(v, p, true, away)
-				}
-				for _, p := range migrate.TargetPoints() {
-					w.dies(v, p, false, away)
+				for _, p := range slices.Concat(migrate.SourcePoints(), migrate.TargetPoints()) {
+					if !testing.Short() || slices.Contains(v.short, p) {
+						w.dies(v, p, away)
+					}
 				}
 			}
 		})
@@ -62,18 +71,91 @@ func aways() []time.Duration {
 	if testing.Short() {
 		return []time.Duration{50 * time.Millisecond}
 	}
-	return []time.Duration{0, 50 * time.Millisecond, 700 * time.Millisecond, 3 * time.Second}
+	return []time.Duration{0, 700 * time.Millisecond}
 }
 
-// dies moves the application away from where it is, while the victim dies when the source, or the target, comes to the point.
-func (w *world) dies(v victim, point string, ofSource bool, away time.Duration) {
+// Two die in one move, each at a point of its own.
+func TestTwoDeathsInOneMove(t *testing.T) {
+	t.Parallel()
+	moves := 24
+	if testing.Short() {
+		moves = 4
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	w := newWorld(t, 2)
+	w.deploy("db", w.nodes[0], 2, nil)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	for range moves {
+		away := time.Duration(dice.IntN(500)) * time.Millisecond
+		one, other := victims()[dice.IntN(len(victims()))], victims()[dice.IntN(len(victims()))]
+		sourcePoint := migrate.SourcePoints()[dice.IntN(len(migrate.SourcePoints()))]
+		targetPoint := migrate.TargetPoints()[dice.IntN(len(migrate.TargetPoints()))]
+		t.Logf("%s at %s and %s at %s", one.name, sourcePoint, other.name, targetPoint)
+		source, target := w.nodes[0], w.nodes[1]
+		if target.heard("db") {
+			source, target = target, source
+		}
+		target.at(targetPoint, func() { other.kill(w, source, target, away) })
+		w.dies(one, sourcePoint, away)
+		target.at(targetPoint, func() {}) // it may not have come there
+	}
+}
+
+// A node that stays away for longer than its session lasts does not hold the move up, and finds its part when it is back.
+func TestDeathThatLasts(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("sessions take 10 seconds to end")
+	}
+	for _, c := range []struct {
+		victim victim
+		point  string
+		served func(source, target *node) *node // who serves meanwhile
+		phase  cluster.MovePhase
+	}{
+		{victims()[1], migrate.AfterPreparing, theSource, ""},
+		{victims()[1], migrate.AfterStop, theSource, cluster.MoveAborted},
+		{victims()[1], migrate.BeforeResume, theSource, cluster.MoveTakenBack},
+		{victims()[1], migrate.AfterStart, theSource, cluster.MoveTakenBack},
+		{victims()[1], migrate.BeforeCommit, theSource, cluster.MoveTakenBack},
+		{victims()[1], migrate.AfterExpose, theTarget, cluster.MoveCleaned},
+		{victims()[0], migrate.AfterHandOver, theTarget, cluster.MoveCleaned},
+		{victims()[0], migrate.BeforeCleaned, theTarget, cluster.MoveCleaned},
+	} {
+		t.Run(c.victim.name+" "+c.point, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 2)
+			source, target := w.nodes[0], w.nodes[1]
+			w.deploy("db", source, 1, nil)
+			at := target
+			if slices.Contains(migrate.SourcePoints(), c.point) {
+				at = source
+			}
+			at.at(c.point, func() { c.victim.kill(w, source, target, 14*time.Second) })
+			id := w.ask("db", target)
+			w.until("someone serves", func() bool { return c.served(source, target).heard("db") })
+			m := w.wait(id)
+			w.rest()
+			if c.phase != "" && m.Phase != c.phase {
+				t.Errorf("the move ended as %s: %s", m.Phase, m.Reason)
+			}
+		})
+	}
+}
+
+func theSource(source, _ *node) *node { return source }
+func theTarget(_, target *node) *node { return target }
+
+// dies moves the application away from where it is; the victim dies when the source, or the target, comes to the point.
+func (w *world) dies(v victim, point string, away time.Duration) {
 	w.t.Helper()
 	source, target := w.nodes[0], w.nodes[1]
 	if target.heard("db") {
 		source, target = target, source
 	}
 	at := target
-	if ofSource {
+	if slices.Contains(migrate.SourcePoints(), point) {
 		at = source
 	}
 	began := time.Now()

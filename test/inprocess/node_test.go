@@ -45,6 +45,7 @@ type node struct {
 	mu      sync.Mutex
 	boot    string
 	process *process
+	all     []*process           // dead ones too
 	points  map[string]func()    // what happens at a point of a move, or before the agent does something, once
 	ways    map[string]behaviour // of applications here
 	done    map[string]int       // how often the agent did what

@@ -37,7 +37,7 @@ func (n *node) start() {
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is ended as a process is
 	p := &process{life: newLife(), node: n, cancel: cancel, done: make(chan struct{})}
 	n.mu.Lock()
-	n.process = p
+	n.process, n.all = p, append(n.all, p)
 	boot := n.boot
 	n.mu.Unlock()
 	ln := listen(n.w.t, "")
@@ -106,11 +106,18 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// bury lets what stood still at the death unwind, and waits for it.
-func (p *process) bury() {
-	p.kill()
-	close(p.buried)
-	<-p.done
+// bury ends the agent for good, lets what stood still at the deaths of its processes unwind, and waits for it.
+func (n *node) bury() {
+	n.mu.Lock()
+	all := n.all
+	n.mu.Unlock()
+	for _, p := range all {
+		p.kill()
+		close(p.buried)
+	}
+	for _, p := range all {
+		<-p.done
+	}
 }
 
 // effect passes the process's end before something, and with the function it returns after it.

@@ -7,6 +7,7 @@ package inprocess_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,16 @@ import (
 	"github.com/flocker-project/flocker/pki"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// atOnce is how many clusters there are at a time: they wait more than they work.
+const atOnce = "4"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // longest is the bound of everything that has to happen by itself, on a machine with much else to do.
 const longest = 60 * time.Second
@@ -64,7 +74,7 @@ func newWorld(t *testing.T, nodes int) *world {
 		w.nodes = append(w.nodes, n)
 		n.start()
 		t.Cleanup(func() {
-			n.current().bury()
+			n.bury()
 			n.engine.Reboot()
 		})
 	}
