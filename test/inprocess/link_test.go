@@ -3,6 +3,7 @@
 package inprocess_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -113,7 +114,8 @@ func (l *link) join(conn net.Conn) {
 	if behind == "" {
 		return
 	}
-	inner, err := net.Dial("tcp", behind)
+	var d net.Dialer
+	inner, err := d.DialContext(context.Background(), "tcp", behind)
 	if err != nil {
 		return // nobody listens there any more
 	}

@@ -34,7 +34,7 @@ type process struct {
 
 // start begins a process of the agent and does not wait for anything.
 func (n *node) start() {
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is ended as a process is
+	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{life: newLife(), node: n, cancel: cancel, done: make(chan struct{})}
 	n.mu.Lock()
 	n.process, n.all = p, append(n.all, p)

@@ -41,7 +41,7 @@ func (s *service) start() {
 		Users: users, Agents: agents, Version: "test", Log: s.w.log.of("control"),
 		Ready: func(*control.Service) { close(ready) },
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it is stopped in the order of the processes
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
 	s.stop = func() {

@@ -3,17 +3,20 @@
 package kernel_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
 )
 
 const (
 	configFile = "/etc/flocker/agent.yml"
 	// fillPool leaves so many MiB of a node's pool.
-	fillPool  = `fallocate -l $(($(df --output=avail -BM /var/lib/flocker/pool | tail -1 | tr -d " M") - $0))M /var/lib/flocker/pool/spoil`
-	emptyPool = "rm -f /var/lib/flocker/pool/spoil"
+	fillPool  = `fallocate -l $(($(df --output=avail -BM /var/lib/flocker/pool | tail -1 | tr -d " M") - $0))M /var/lib/flocker/pool/spoil && sync`
+	emptyPool = "rm -f /var/lib/flocker/pool/spoil && sync"
 )
 
 // TestDiskOfTarget moves to a node whose pool is too small: refused when that is known ahead, aborted when it fills
@@ -25,10 +28,12 @@ func TestDiskOfTarget(t *testing.T) {
 	s.poolLimit("node2", "1G")
 	s.T.Cleanup(func() { s.onNode("node2", emptyPool) })
 
-	s.onNode("node2", fillPool, "120")
+	s.onNode("node2", fillPool, "150")
+	s.dryRun("bulk", "node2", func(r api.PreflightReport) bool { return !r.OK() })
 	s.refusal("bulk", "node2", "space", "free", "needed", "node2")
 	s.onNode("node2", emptyPool)
 
+	s.dryRun("bulk", "node2", api.PreflightReport.OK)
 	m := s.begin("bulk", "node2", "--bandwidth", "10MB")
 	s.copying(m)
 	s.onNode("node2", fillPool, "20")
@@ -44,6 +49,16 @@ func TestDiskOfTarget(t *testing.T) {
 	if after := s.container("bulk", "node1"); after != before {
 		s.Errorf("the container was touched: %s, before %s", after, before)
 	}
+}
+
+// dryRun asks for a dry run until it says what it should: sizes and room are counted only now and then.
+func (s *stage) dryRun(app, node string, is func(api.PreflightReport) bool) {
+	s.T.Helper()
+	s.must(s.Until(s.ctx, "the dry run's answer", func() (bool, error) {
+		var report api.PreflightReport
+		err := s.JSON(s.ctx, &report, "move", app, node, "--dry-run")
+		return len(report.Checks) > 0 && is(report), errors.Join(err, fmt.Errorf("it says %+v", report))
+	}))
 }
 
 // onNode runs a script on a node.

@@ -115,12 +115,7 @@ func TestCopyUnderWay(t *testing.T) {
 	s.ballast("node1", "heavy", 7002, 60)
 	before := s.container("heavy", "node1")
 
-	// Thought of. How much there is to copy is counted only now and then.
-	s.must(s.Until(s.ctx, "a dry run that knows the size", func() (bool, error) {
-		var report api.PreflightReport
-		err := s.JSON(s.ctx, &report, "move", "heavy", "node2", "--dry-run")
-		return err == nil && report.OK() && report.Bytes >= 60<<20 && report.PredictedGap > 0, errors.Join(err, fmt.Errorf("it says %+v", report))
-	}))
+	s.dryRun("heavy", "node2", func(r api.PreflightReport) bool { return r.OK() && r.Bytes >= 60<<20 && r.PredictedGap > 0 })
 	if out, err := s.Exec(s.ctx, "node2", "docker", "ps", "-a", "--format", "{{.Names}}"); err != nil || strings.Contains(string(out), "heavy") {
 		s.Errorf("after a dry run node2 has %s (%v)", out, err)
 	}

@@ -46,7 +46,7 @@ func TestFailOver(t *testing.T) {
 	s := enter(t)
 	s.deploy("node1", "spare", `
 image: redis:8
-command: [sh, -c, "cp $(command -v redis-server) /tmp/side; exec /tmp/side --port 7009 --appendonly yes --appendfsync always --save ''"]
+command: [sh, -c, "cp $(command -v redis-server) /tmp/side; exec /tmp/side --port 7009 --protected-mode no --appendonly yes --appendfsync always --save ''"]
 ports: [{internal: 7009, external: 7009}]
 volumes: [{dataset: spare-data, mountpoint: /data}]
 hooks: {preset: redis}

@@ -33,7 +33,7 @@ func enter(t *testing.T) *stage {
 	if os.Getenv(enabled) == "" {
 		t.Skip("makes a real cluster: set FLOCKER_E2E=1 and run as root")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), testTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), testTime) // for what is cleaned up as well
 	t.Cleanup(cancel)
 	s := &stage{T: t, Lab: site.lab, ctx: ctx}
 	s.settled()

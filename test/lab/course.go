@@ -13,7 +13,12 @@ import (
 
 // Begin starts a move and returns without waiting for it.
 func (l *Lab) Begin(ctx context.Context, app, node string, flags ...string) (api.MoveInfo, error) {
-	return l.Move(ctx, app, node, append(flags, "--no-wait")...)
+	m, err := l.Move(ctx, app, node, append(flags, "--no-wait")...)
+	if err != nil {
+		return m, err
+	}
+	err = l.JSON(ctx, &m, "moves", string(m.ID)) // with the names of its nodes
+	return m, err
 }
 
 // Moves lists every move, newest first.
