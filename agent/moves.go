@@ -40,7 +40,9 @@ func (a *Agent) doMove(ctx context.Context, s plan.Step) error {
 		if err != nil {
 			return err
 		}
-		_, err = a.resume(ctx, api.ResumeRequest{Move: m})
+		if _, err = a.resume(ctx, api.ResumeRequest{Move: m}); errors.Is(err, errClaimed) {
+			return nil // the source has asked at the same time
+		}
 		return err
 	case plan.AbortMove:
 		return a.mover.Abort(ctx, s.Move, s.Attempt, s.Reason)

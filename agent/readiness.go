@@ -75,11 +75,15 @@ func (r *readiness) answered(app, start string, err error) {
 	r.why[app] = st
 }
 
-// explain adds why applications are not ready to what else is pending.
-func (r *readiness) explain(all map[string]cluster.Status) {
+// explain adds why applications are not ready to what else is pending. What no longer runs here is not waited for.
+func (r *readiness) explain(all map[string]cluster.Status, containers map[string]cluster.Container) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for app, st := range r.why {
+		if containers[app].State != cluster.ContainerRunning {
+			delete(r.why, app)
+			continue
+		}
 		if object := plan.ApplicationObject(app); all[object].Reason == "" {
 			all[object] = st
 		}

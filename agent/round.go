@@ -111,7 +111,7 @@ func (a *Agent) report(ctx context.Context, o cluster.Observed) {
 	}
 	o.Session, o.Node, o.BootID = session.ID, a.Node, a.Self.BootID
 	o.Status = a.status.read()
-	a.ready.explain(o.Status)
+	a.ready.explain(o.Status, o.Containers)
 	if !a.status.differs(o) {
 		return
 	}

@@ -22,6 +22,7 @@ func (l Loop) Run(ctx context.Context) error {
 	defer l.Wake.Stop()
 	l.Wake.Wake()
 	var pauses Backoff
+	var due time.Time
 	failures := 0
 	for {
 		select {
@@ -33,15 +34,16 @@ func (l Loop) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil && time.Now().Before(due):
+			l.Wake.WakeAfter(time.Until(due)) // woken early by something else; that says nothing about how long it lasts
 		case err != nil:
-			var due time.Time
 			if failures, due = pauses.Failed("round"); failures == 1 {
 				l.Log.Error("round failed; it is tried again", "error", err)
 			}
 			l.Wake.WakeAfter(time.Until(due))
 		case failures > 0:
 			l.Log.Info("rounds work again", "failures", failures)
-			failures = 0
+			failures, due = 0, time.Time{}
 			pauses.Succeeded("round")
 		}
 	}

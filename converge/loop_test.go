@@ -91,3 +91,32 @@ func TestTheEarliestOfSeveralLaterWakesCounts(t *testing.T) {
 		}
 	})
 }
+
+// What wakes a failing loop early does not make its pauses longer: the cause may be gone soon.
+func TestEarlyWakesDoNotLengthenThePauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		wake, start := converge.NewWaker(), time.Now()
+		healed := time.Duration(0)
+		loop := converge.Loop{Wake: wake, Log: slog.New(slog.DiscardHandler), Round: func(context.Context) error {
+			if time.Since(start) < time.Second {
+				return errors.New("it fails")
+			}
+			healed = time.Since(start)
+			cancel()
+			return nil
+		}}
+		go func() {
+			for range 90 {
+				<-time.After(10 * time.Millisecond)
+				wake.Wake()
+			}
+		}()
+		if err := loop.Run(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if healed > 2*time.Second {
+			t.Errorf("what works again after 1s was found out after %v", healed)
+		}
+	})
+}

@@ -99,10 +99,17 @@ func (r *run) awaitTarget(ctx context.Context) error {
 	answers := make(chan api.ResumeReply)
 	g, asking := errgroup.WithContext(waiting)
 	req := r.resumeRequest()
-	g.Go(func() error { return r.askToResume(asking, req, answers) })
+	g.Go(func() error {
+		err := r.askToResume(asking, req, answers)
+		if errors.Is(err, errNotAlive) {
+			cancel()
+		}
+		return err
+	})
 	r.hear(waiting, answers)
 	cancel()
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	if err != nil {
 		r.node.Log.Debug("target's answer", "move", r.move.ID, "error", err)
 	}
 	if r.move.Phase != cluster.MoveHandedOver {
@@ -111,7 +118,18 @@ func (r *run) awaitTarget(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("move %s: the agent is ending while the target resumes: %w", r.move.ID, ctx.Err())
 	}
+	if errors.Is(err, errNotAlive) {
+		return r.takeBack(ctx, r.nameOfTarget()+" is not alive any more")
+	}
 	return r.takeBack(ctx, fmt.Sprintf("%s did not commit within %v", r.nameOfTarget(), timeout+readyGrace))
+}
+
+// errNotAlive says that the target can commit nothing: its session is over, and it does not answer.
+var errNotAlive = errors.New("the target is not alive")
+
+func (r *run) targetAlive() bool {
+	desired, _ := r.node.View()
+	return !desired.Complete || desired.Nodes[r.target.ID].Alive()
 }
 
 // hear takes the target's answer or the store's news. A commit that the store tells of
@@ -158,7 +176,7 @@ func (r *run) resumeRequest() api.ResumeRequest {
 }
 
 // askToResume asks the target until it answers with an outcome. It asks again when the
-// link breaks, since the target goes on by itself and answers whoever asks.
+// link breaks, since the target goes on by itself and answers whoever asks, as long as it is alive.
 func (r *run) askToResume(ctx context.Context, req api.ResumeRequest, answers chan<- api.ResumeReply) error {
 	for {
 		asked := time.Now()
@@ -171,6 +189,9 @@ func (r *run) askToResume(ctx context.Context, req api.ResumeRequest, answers ch
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+		}
+		if err != nil && !r.targetAlive() {
+			return errors.Join(errNotAlive, err)
 		}
 		timer := time.NewTimer(resumeAgain)
 		select {

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Growth begins when less than a quarter of the pool, between smallestSpare and largestSpare, is free, and adds the
-// same again.
+// Growth begins when less than a quarter of the pool, between smallestSpare and largestSpare, is free and not allocated, and adds
+// the same again.
 const (
 	smallestSpare = 1 << 30
 	largestSpare  = 4 << 30
@@ -46,17 +46,34 @@ func (d *Driver) space() (free, total int64, err error) {
 
 // promised is what programs have written and the kernel not yet put in a place: with much memory that is gigabytes,
 // which statfs still counts as free (btrfs keeps it as bytes_may_use, see fs/btrfs/space-info.c).
-func (d *Driver) promised() (int64, error) {
-	text, err := os.ReadFile("/sys/fs/btrfs/" + d.fsid + "/allocation/data/bytes_may_use")
+func (d *Driver) promised() (int64, error) { return d.allocation("data/bytes_may_use") }
+
+// unallocated is what btrfs has given to neither data nor metadata. Data takes it in large pieces, and once it is gone metadata cannot
+// grow: writes fail then although there is room for data.
+func (d *Driver) unallocated(total int64) (int64, error) {
+	for _, kind := range []string{"data", "metadata", "system"} {
+		n, err := d.allocation(kind + "/disk_total")
+		if err != nil {
+			return 0, err
+		}
+		total -= n
+	}
+	return max(total, 0), nil
+}
+
+// allocation reads one of the kernel's figures of the pool; without sysfs, as in some sandboxes, it is 0: then the watch still looks
+// often enough for slow writers.
+func (d *Driver) allocation(figure string) (int64, error) {
+	text, err := os.ReadFile("/sys/fs/btrfs/" + d.fsid + "/allocation/" + figure)
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil // a sandbox without sysfs: the watch still looks often enough for slow writers
+		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("space of the pool that is promised: %w", err)
+		return 0, fmt.Errorf("space of the pool: %w", err)
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("space of the pool that is promised: %w", err)
+		return 0, fmt.Errorf("space of the pool: %s: %w", figure, err)
 	}
 	return n, nil
 }
@@ -96,6 +113,11 @@ func (d *Driver) grow() (spare int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	unallocated, err := d.unallocated(total)
+	if err != nil {
+		return 0, err
+	}
+	free = min(free, unallocated)
 	step := min(max(total/4, smallestSpare), largestSpare)
 	if free >= step {
 		return free - step/2, nil

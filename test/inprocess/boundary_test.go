@@ -152,6 +152,13 @@ func (c line) Report(ctx context.Context, r api.ObservedReport) error {
 
 func (c line) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error) {
 	defer c.p.effect("Transition")()
+	if take := c.p.node.asked(t.Action); take != nil {
+		take(func() error {
+			_, err := c.AgentClient.Transition(context.WithoutCancel(ctx), id, t)
+			return err
+		})
+		c.p.pass()
+	}
 	return c.AgentClient.Transition(ctx, id, t)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
@@ -37,6 +38,7 @@ type node struct {
 	engine *enginemem.Engine
 	net    *netmem.Network
 	link   *link  // from other agents
+	uplink *link  // to the control service
 	state  string // folder of the agent
 	mounts string // folder of datasets
 
@@ -49,6 +51,7 @@ type node struct {
 	points  map[string]func()    // what happens at a point of a move, or before the agent does something, once
 	ways    map[string]behaviour // of applications here
 	done    map[string]int       // how often the agent did what
+	late    map[api.MoveAction]func(deliver func() error)
 }
 
 // behaviour is how an application behaves on a node.
@@ -66,9 +69,10 @@ var errAway = errors.New("cannot connect to the Docker daemon")
 func newNode(w *world, name string) *node {
 	id := cluster.NodeID(uuid.NewString())
 	n := &node{
-		w: w, id: id, name: name, creds: w.credentials(w.authority.IssueNode(id)), disk: mem.New(diskSize), link: newLink(w.t),
+		w: w, id: id, name: name, creds: w.credentials(w.authority.IssueNode(id)), disk: mem.New(diskSize), link: newLink(w.t), uplink: newLink(w.t),
 		state: w.t.TempDir(), mounts: w.t.TempDir(), boot: uuid.NewString(),
 		points: map[string]func(){}, ways: map[string]behaviour{}, done: map[string]int{},
+		late: map[api.MoveAction]func(func() error){},
 	}
 	n.engine = enginemem.New(enginemem.Config{
 		Program: n.program,
@@ -142,6 +146,21 @@ func (n *node) at(point string, f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.points[point] = f
+}
+
+// asks makes f have the next request for a transition in its hands.
+func (n *node) asks(action api.MoveAction, f func(deliver func() error)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.late[action] = f
+}
+
+func (n *node) asked(action api.MoveAction) func(func() error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f := n.late[action]
+	delete(n.late, action)
+	return f
 }
 
 // comeTo is what the agent calls at each point.

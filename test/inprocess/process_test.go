@@ -47,7 +47,7 @@ func (n *node) start() {
 		n.w.t.Error(err)
 	}
 	toNode := func(id cluster.NodeID) *tls.Config { return pki.ClientTLS(n.creds, pki.ExpectNode(id)) }
-	link := api.NewAgentClient([]string{n.w.service.agents}, pki.ClientTLS(n.creds, pki.ExpectControl()))
+	link := api.NewAgentClient([]string{n.uplink.address()}, pki.ClientTLS(n.creds, pki.ExpectControl()))
 	peers := api.NewPeerClient(toNode)
 	storage := &fault.Driver{
 		Inner:  n.disk,

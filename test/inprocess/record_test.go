@@ -54,7 +54,7 @@ func (r *record) show(t *testing.T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	text := r.text.String()
-	if most := 30_000; len(text) > most {
+	if most := 3_000_000; len(text) > most {
 		text = text[len(text)-most:]
 	}
 	t.Log(text)

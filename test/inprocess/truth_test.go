@@ -3,6 +3,7 @@
 package inprocess_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -45,13 +46,17 @@ func (w *world) lookAtTruth() {
 func (w *world) rest() {
 	w.t.Helper()
 	var status api.Status
-	why := ""
+	last := "?"
 	w.until("everything comes to rest", func() bool {
 		var err error
 		if status, err = w.user.Status(w.t.Context()); err != nil {
 			return false
 		}
-		why = w.unrest(status)
+		why := w.unrest(status)
+		if why != last {
+			w.log.of("test").Info("unrest", "why", why)
+			last = why
+		}
 		return why == ""
 	})
 	for _, a := range status.Applications {
@@ -79,7 +84,7 @@ func (w *world) unrest(s api.Status) string {
 			return a.Name + " does not serve at one place"
 		}
 	}
-	return ""
+	return w.leftovers(s)
 }
 
 // check compares the machines with what clients and the store know.
@@ -90,39 +95,43 @@ func (w *world) check(s api.Status) {
 		w.t.Error("never: " + b)
 	}
 	w.ledger.mu.Unlock()
-	for _, a := range s.Applications {
-		for _, n := range w.nodes {
-			if home := n.id == a.Node; n.heard(a.Name) != home {
-				w.t.Errorf("application %s is heard on %s: %t; the store has it on %s", a.Name, n.name, !home, a.NodeName)
-			}
-			if _, here := n.found(a.Name); here != (n.id == a.Node) {
-				w.t.Errorf("application %s has a container on %s: %t", a.Name, n.name, here)
-			}
-		}
-	}
 	for _, d := range s.Datasets {
-		for _, n := range w.nodes {
-			acked := map[string][]int{} // before the look at the data
-			for _, app := range d.UsedBy {
-				acked[app] = w.ledger.answers(app)
+		owner := w.node(d.Owner)
+		for _, app := range d.UsedBy {
+			acked := w.ledger.answers(app) // before the look at the data
+			files, err := owner.disk.Files(d.ID)
+			if err != nil {
+				w.t.Errorf("dataset %s on its owner %s: %v", d.Name, owner.name, err)
 			}
-			files, err := n.disk.Files(d.ID)
-			if head := err == nil; head != (n.id == d.Owner) {
-				w.t.Errorf("dataset %s has a head on %s: %t", d.Name, n.name, head)
-			}
-			if n.id != d.Owner {
-				continue
-			}
-			for _, app := range d.UsedBy {
-				for _, complaint := range complaints(app, acked[app], string(files[journal])) {
-					w.t.Errorf("dataset %s: %s", d.Name, complaint)
-				}
+			for _, complaint := range complaints(app, acked, string(files[journal])) {
+				w.t.Errorf("dataset %s: %s", d.Name, complaint)
 			}
 		}
 	}
+}
+
+// leftovers says what is on the machines and should not be, or the other way round, whatever was reported.
+func (w *world) leftovers(s api.Status) string {
 	for _, n := range w.nodes {
+		for _, a := range s.Applications {
+			home := n.id == a.Node
+			if _, here := n.found(a.Name); here != home || n.heard(a.Name) != home {
+				return fmt.Sprintf("application %s on %s: container %t, heard %t", a.Name, n.name, here, n.heard(a.Name))
+			}
+		}
+		for _, d := range s.Datasets {
+			if c, _ := n.copyOf(d.ID); c.Head != (n.id == d.Owner) || c.Scratch != "" {
+				return fmt.Sprintf("dataset %s on %s: %+v", d.Name, n.name, c)
+			}
+		}
 		if noted, err := n.notes(); err != nil || len(noted) > 0 {
-			w.t.Errorf("%s: notes of hand-overs are left: %v %v", n.name, noted, err)
+			return fmt.Sprintf("%s has notes of hand-overs: %v %v", n.name, noted, err)
 		}
 	}
+	return ""
+}
+
+func (w *world) node(id cluster.NodeID) *node {
+	i := slices.IndexFunc(w.nodes, func(n *node) bool { return n.id == id })
+	return w.nodes[i]
 }

@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,6 +78,17 @@ func (s *stage) poolLimit(node, limit string) {
 	s.T.Cleanup(func() {
 		s.onNode(node, "cp -p /tmp/agent.yml "+configFile)
 		s.must(s.Kill(s.ctx, node, "agent"))
+		s.roomOf(node, func(total int64) bool { return total > 2<<30 })
 	})
+	s.roomOf(node, func(total int64) bool { return total <= 1<<30 })
 	s.settled()
+}
+
+// roomOf waits until a node's pool is as large as it should be.
+func (s *stage) roomOf(node string, is func(total int64) bool) {
+	s.T.Helper()
+	s.must(s.Until(s.ctx, "the pool of "+node+" to have another limit", func() (bool, error) {
+		status, err := s.Status(s.ctx)
+		return slices.ContainsFunc(status.Nodes, func(n api.NodeInfo) bool { return n.Name == node && n.IsAlive && is(n.Storage.Total) }), err
+	}))
 }

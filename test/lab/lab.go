@@ -190,14 +190,18 @@ func (l *Lab) WaitAlive(ctx context.Context, nodes int) error {
 func (l *Lab) Until(ctx context.Context, what string, ask func() (bool, error)) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		yes, err := ask()
 		if yes {
 			return nil
 		}
+		if ctx.Err() == nil {
+			last = err // what comes of the end itself says nothing
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", what, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("waiting for %s: %w", what, errors.Join(ctx.Err(), last))
 		case <-tick.C:
 		}
 	}
