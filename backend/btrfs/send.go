@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,8 +56,11 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 	return finishSend(ctx, out, w, sent)
 }
 
-// finishSend copies the stream until its end or that of ctx. The kernel stops at its next write into the closed pipe;
-// that is not waited for.
+// abandonWithin bounds the wait for the kernel to notice that nobody reads its stream any more.
+const abandonWithin = 2 * time.Second
+
+// finishSend copies the stream until its end or that of ctx. The kernel stops at its next write into the closed pipe.
+// Until then the snapshot is busy, so that is waited for a little.
 func finishSend(ctx context.Context, out *os.File, w io.Writer, sent <-chan error) error {
 	stop := context.AfterFunc(ctx, func() {
 		out.Close() // wakes the copy and fails the kernel's next write; the second close says so too
@@ -65,9 +69,14 @@ func finishSend(ctx context.Context, out *os.File, w io.Writer, sent <-chan erro
 	buffer := make([]byte, 256<<10)
 	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{out}, buffer)
 	if ctx.Err() != nil {
-		return fmt.Errorf("send: %w", ctx.Err())
+		err = ctx.Err()
 	}
 	if err != nil {
+		out.Close() // again, where ctx has closed it
+		select {
+		case <-sent:
+		case <-time.After(abandonWithin):
+		}
 		return fmt.Errorf("send: %w", err)
 	}
 	if err := <-sent; err != nil {

@@ -80,7 +80,7 @@ func (s *stage) poolLimit(node, limit string) {
 		s.must(s.Kill(s.ctx, node, "agent"))
 		s.roomOf(node, func(total int64) bool { return total > 2<<30 })
 	})
-	s.roomOf(node, func(total int64) bool { return total <= 1<<30 })
+	s.roomOf(node, func(total int64) bool { return total <= 3<<30 }) // with what a pool keeps to get out of being full
 	s.settled()
 }
 

@@ -31,7 +31,7 @@ func TestPowerLossUnderWay(t *testing.T) {
 	for _, victim := range []string{"source", "target"} {
 		s.scene(victim, func(s *stage) {
 			home := s.home("moving")
-			m := s.begin("moving", after(home), "--bandwidth", "10MB")
+			m := s.begin("moving", after(home), "--bandwidth", "20MB")
 			s.copying(m)
 			node := m.TargetName
 			if victim == "source" {
