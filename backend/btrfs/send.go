@@ -74,7 +74,7 @@ func finishSend(ctx context.Context, out *os.File, w io.Writer, sent <-chan erro
 	if err != nil {
 		out.Close() // again, where ctx has closed it
 		select {
-		case <-sent:
+		case <-sent: //nolint:errcheck // it says only that its reader has gone
 		case <-time.After(abandonWithin):
 		}
 		return fmt.Errorf("send: %w", err)
