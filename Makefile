@@ -8,7 +8,7 @@ export GOTOOLCHAIN ?= auto
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TOOL    := go tool -modfile=tools/go.mod
 BUILD   := CGO_ENABLED=0 go build -trimpath -buildvcs=false
-FAST    := $(TOOL) gotestsum --format pkgname -- -race -short -timeout 5m
+FAST    := $(TOOL) gotestsum --format pkgname --rerun-fails=2 --rerun-fails-max-failures=10 --packages=./... -- -race -short -timeout 10m
 
 .PHONY: help
 help: ## list the targets
@@ -21,7 +21,7 @@ build: toolchain ## build bin/flocker, one static binary (the default)
 .PHONY: check
 check: toolchain ## verify format, modules and style, find dead code, run the race-enabled fast tests
 	@scripts/check.sh
-	@$(FAST) ./...
+	@$(FAST)
 
 .PHONY: test
 test: check e2e ## everything: check, then the kernel and end-to-end tests (root)

@@ -31,6 +31,8 @@ func (a *Agent) keepSession(ctx context.Context) {
 		failures++
 		if failures == 1 {
 			a.Log.Warn("connection to the control service ended; everything goes on as it is", "error", err)
+		} else {
+			a.Log.Debug("the control service is not reached", "failures", failures, "error", err)
 		}
 		pause := time.NewTimer(min(50*time.Millisecond<<min(failures, 8), longestReconnect))
 		select {

@@ -116,8 +116,9 @@ func (w *world) deliversLate(action api.MoveAction, delay time.Duration) {
 	err := <-answer
 	w.rest()
 	target.make("db", well)
-	target.net.Reboot()
-	w.rest()
+	if action == api.ActionAbort {
+		target.net.Reboot()
+	}
 	w.t.Logf("%s delivered %v after the death of its sender (%v): %s: %s", action, delay, err, m.Phase, m.Reason)
 	if action == api.ActionHandOver && (err == nil) != (m.Phase != cluster.MoveAborted) {
 		w.t.Errorf("the late hand-over was answered %v, and the move ended as %s", err, m.Phase)

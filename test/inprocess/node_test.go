@@ -87,7 +87,8 @@ func newNode(w *world, name string) *node {
 		},
 	})
 	n.net = netmem.New(netmem.Config{Dial: n.listens})
-	n.engine.AddImage(image, enginemem.Image{ID: "sha256:1", Size: 1 << 20})
+	n.addImage()
+	n.uplink.leadTo(w.service.agents)
 	return n
 }
 
