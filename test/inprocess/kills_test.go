@@ -21,19 +21,16 @@ type victim struct {
 
 func victims() []victim {
 	return []victim{
-		{"source", func(_ *world, source, _ *node, away time.Duration) { source.current().crash(away) }, []string{
-			migrate.AfterPreparing, migrate.AfterCopying, migrate.AfterStop, migrate.AfterRelease, migrate.AfterNote, migrate.BeforeHandOver,
-			migrate.AfterHandOver, migrate.BeforeCleaned,
-		}},
+		{"source", func(_ *world, source, _ *node, away time.Duration) { source.current().crash(away) }, migrate.SourcePoints()},
 		{"target", func(_ *world, _, target *node, away time.Duration) { target.current().crash(away) }, migrate.TargetPoints()},
 		{"control", func(w *world, _, _ *node, away time.Duration) { w.service.crash(away) }, []string{
-			migrate.AfterNote, migrate.AfterHandOver, migrate.BeforeCommit,
+			migrate.AfterCopying, migrate.AfterNote, migrate.AfterHandOver, migrate.BeforeCommit,
 		}},
 		{"docker of the source", func(w *world, source, _ *node, away time.Duration) { source.dockerAway(away) }, []string{
-			migrate.BeforeCutting,
+			migrate.BeforeCutting, migrate.BeforeCleaned,
 		}},
 		{"docker of the target", func(w *world, _, target *node, away time.Duration) { target.dockerAway(away) }, []string{
-			migrate.BeforeResume, migrate.AfterCommit,
+			migrate.BeforePreparing, migrate.BeforeResume, migrate.AfterCommit,
 		}},
 	}
 }
@@ -84,7 +81,7 @@ func TestTwoDeathsInOneMove(t *testing.T) {
 	t.Parallel()
 	moves := 24
 	if testing.Short() {
-		moves = 2
+		moves = 4
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

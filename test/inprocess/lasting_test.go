@@ -79,7 +79,7 @@ func TestRequestDeliveredAfterItsSenderDied(t *testing.T) {
 	actions := []api.MoveAction{api.ActionHandOver, api.ActionCommit, api.ActionTakeBack, api.ActionAbort, api.ActionClean}
 	delays := []time.Duration{0, 30 * time.Millisecond, 300 * time.Millisecond, 2 * time.Second}
 	if testing.Short() {
-		actions, delays = actions[:1], delays[:2]
+		actions, delays = actions[:2], delays[1:3]
 	}
 	w := newWorld(t, 2)
 	w.deploy("db", w.nodes[0], 2, nil)

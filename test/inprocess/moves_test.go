@@ -90,11 +90,7 @@ func TestCancelAtEachPhase(t *testing.T) {
 		})
 		return w.move("db", target), <-refused
 	}
-	points := migrate.SourcePoints()[:9]
-	if testing.Short() {
-		points = []string{migrate.AfterPreparing, migrate.BeforeCutting, migrate.AfterNote}
-	}
-	for _, point := range points {
+	for _, point := range migrate.SourcePoints()[:9] {
 		m, err := cancelAt(point)
 		if err != nil || m.Phase != cluster.MoveAborted || !strings.Contains(m.Reason, "cancelled by") {
 			t.Errorf("cancelled at %s (%v): %s: %s", point, err, m.Phase, m.Reason)

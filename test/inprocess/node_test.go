@@ -9,13 +9,16 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/container"
 	enginemem "github.com/flocker-project/flocker/container/mem"
+	"github.com/flocker-project/flocker/migrate"
 	netmem "github.com/flocker-project/flocker/network/mem"
 	"github.com/flocker-project/flocker/pki"
 )
@@ -189,3 +192,79 @@ func (n *node) reboot() {
 	n.mu.Unlock()
 	n.start()
 }
+
+// found is the application's container here, as the runtime knows it.
+func (n *node) found(app string) (container.Found, bool) {
+	all, err := n.engine.List(n.w.t.Context())
+	if err != nil {
+		n.w.t.Errorf("look at %s: %v", n.name, err)
+	}
+	i := slices.IndexFunc(all, func(f container.Found) bool { return f.Ours && f.Application == app })
+	if i < 0 {
+		return container.Found{}, false
+	}
+	return all[i], true
+}
+
+// open is the truth about whether traffic passes between the running application and anyone.
+func (n *node) open(app string) bool {
+	f, here := n.found(app)
+	return here && n.engine.Running(app) && n.net.Gate(f.Netns)
+}
+
+// heard is whether a client that uses the application's published port gets an answer from this node.
+func (n *node) heard(app string) bool {
+	f, here := n.found(app)
+	if !here || !n.engine.Running(app) || !n.net.Gate(f.Netns) {
+		return false
+	}
+	p, leads := n.net.Leads(n.w.port(app))
+	return leads && p.Application == app && p.Address == f.Address
+}
+
+// listens answers a connection inside a namespace.
+func (n *node) listens(netns string, _ int) error {
+	all, err := n.engine.List(n.w.t.Context())
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.Netns == netns && n.engine.Running(f.Application) && n.behaves(f.Application) == well {
+			return nil
+		}
+	}
+	return netmem.ErrRefused
+}
+
+// notes are those of hand-overs that may have been sent.
+func (n *node) notes() (map[cluster.MoveID]int, error) {
+	notes, err := migrate.OpenNotes(n.state)
+	if err != nil {
+		return nil, err
+	}
+	return notes.List()
+}
+
+// started is when the application's process here began; the zero time where it does not run.
+func (n *node) started(app string) time.Time {
+	f, here := n.found(app)
+	if !here || !n.engine.Running(app) {
+		return time.Time{}
+	}
+	return f.Started
+}
+
+// copyOf is what is here of a dataset.
+func (n *node) copyOf(id cluster.DatasetID) (cluster.Copy, bool) {
+	all, err := n.disk.List(n.w.t.Context())
+	if err != nil {
+		n.w.t.Errorf("look at %s: %v", n.name, err)
+	}
+	i := slices.IndexFunc(all, func(c cluster.Copy) bool { return c.Dataset == id })
+	if i < 0 {
+		return cluster.Copy{}, false
+	}
+	return all[i], true
+}
+
+func (n *node) addImage() { n.engine.AddImage(image, enginemem.Image{ID: "sha256:1", Size: 1 << 20}) }

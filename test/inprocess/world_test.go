@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // longest is the bound of everything that has to happen by itself, on a machine with much else to do.
-const longest = 90 * time.Second
+const longest = 60 * time.Second
 
 // world is a cluster with its clients.
 type world struct {
