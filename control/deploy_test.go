@@ -31,6 +31,7 @@ func database(name string, port int, node *node) api.DeployRequest {
 }
 
 func TestDeployCreatesThenChangesNothing(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n1 := f.node("node1")
 	admin := f.user("alice", pki.RoleAdmin)
@@ -65,6 +66,7 @@ func TestDeployCreatesThenChangesNothing(t *testing.T) {
 }
 
 func TestPlacementChangeIsAMoveThroughItsPhases(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n1, n2 := f.node("node1"), f.node("node2")
 	admin := f.user("alice", pki.RoleAdmin)
@@ -130,6 +132,7 @@ func TestPlacementChangeIsAMoveThroughItsPhases(t *testing.T) {
 }
 
 func TestRolesAndKinds(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n1 := f.node("node1")
 	reader, operator := f.user("rita", pki.RoleRead), f.user("otto", pki.RoleOperate)
@@ -157,6 +160,7 @@ func TestRolesAndKinds(t *testing.T) {
 }
 
 func TestAMoveIsWatchedToItsEnd(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n1 := f.node("node1")
 	f.node("node2")

@@ -59,6 +59,7 @@ func sameState(t *testing.T, got, want cluster.Desired) {
 }
 
 func TestDifferencesLeadToTheSameStateAsAFullRead(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b", "c")
 	s.deploy("db", "a")
 	first, full := s.feed("c", cluster.NewDesired(), 1)
@@ -85,6 +86,7 @@ func TestDifferencesLeadToTheSameStateAsAFullRead(t *testing.T) {
 }
 
 func TestAResumeFromCompactedHistoryBeginsAnew(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a")
 	first, _ := s.feed("a", cluster.NewDesired(), 1)
 	for i := range 3 {
@@ -101,6 +103,7 @@ func TestAResumeFromCompactedHistoryBeginsAnew(t *testing.T) {
 }
 
 func TestOneTransactionIsOneEvent(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	s.deploy("db", "a")
 	m := s.advance(s.move("db", "b"), "a", "b", cluster.MoveCutting)
@@ -127,6 +130,7 @@ func TestOneTransactionIsOneEvent(t *testing.T) {
 }
 
 func TestAnOverSessionHasNoStream(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a")
 	former := s.actors["a"].session
 	s.die("a")
@@ -135,6 +139,7 @@ func TestAnOverSessionHasNoStream(t *testing.T) {
 }
 
 func TestASessionEndsWithItsKeyAndWhenItWasHeardIsKept(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	ctx, cancel := context.WithCancel(t.Context())
 	var kept sync.WaitGroup
@@ -163,6 +168,7 @@ func TestASessionEndsWithItsKeyAndWhenItWasHeardIsKept(t *testing.T) {
 }
 
 func TestARestoredStoreTellsAgentsNothingUntilItIsConfirmed(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a")
 	_, err := s.store.Update(t.Context(), func(tx *store.Tx) error {
 		meta, err := store.Get(t.Context(), tx, store.MetaKey)
@@ -194,6 +200,7 @@ func TestARestoredStoreTellsAgentsNothingUntilItIsConfirmed(t *testing.T) {
 }
 
 func TestEventsResumeAndResync(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	from := s.revision()
 	s.deploy("db", "a")

@@ -139,6 +139,7 @@ func (s *stage) report(node string, o cluster.Observed) {
 }
 
 func TestFenceSettlesTheMovesThatCannotGoOn(t *testing.T) {
+	t.Parallel()
 	for phase, want := range map[cluster.MovePhase]struct{ source, target cluster.MovePhase }{
 		cluster.MovePlanned:    {cluster.MoveAborted, cluster.MovePlanned},
 		cluster.MoveCutting:    {cluster.MoveAborted, cluster.MoveCutting},
@@ -147,6 +148,7 @@ func TestFenceSettlesTheMovesThatCannotGoOn(t *testing.T) {
 	} {
 		for _, off := range []string{"source", "target"} {
 			t.Run(string(phase)+" without its "+off, func(t *testing.T) {
+				t.Parallel()
 				s := newStage(t, "source", "target")
 				s.deploy("db", "source")
 				m := s.advance(s.move("db", "target"), "source", "target", phase)
@@ -177,6 +179,7 @@ func TestFenceSettlesTheMovesThatCannotGoOn(t *testing.T) {
 }
 
 func TestAFencedBootDoesNotComeBack(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a")
 	s.die("a")
 	if _, err := s.service.FenceNode(t.Context(), "test", "a", api.FenceRequest{IsOff: true}); err != nil {
@@ -194,6 +197,7 @@ func TestAFencedBootDoesNotComeBack(t *testing.T) {
 }
 
 func TestFailOverNeedsAFenceAReplicaAndConsent(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b", "c")
 	s.deploy("db", "a")
 	id := s.dataset("db").ID
@@ -235,6 +239,7 @@ func TestFailOverNeedsAFenceAReplicaAndConsent(t *testing.T) {
 }
 
 func TestDeletedObjectsAreForgottenWhenNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	s.deploy("db", "a")
 	id := s.dataset("db").ID
@@ -277,6 +282,7 @@ func TestDeletedObjectsAreForgottenWhenNothingIsLeft(t *testing.T) {
 }
 
 func TestANodeThatIsGoneForGoodIsForgotten(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	s.deploy("db", "a")
 	id := s.dataset("db").ID
@@ -305,6 +311,7 @@ func TestANodeThatIsGoneForGoodIsForgotten(t *testing.T) {
 }
 
 func TestReportsThatDifferInTheRevisionOnlyWriteNothing(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a")
 	o := cluster.Observed{Revision: 1, BootID: "boot-1", Storage: cluster.Storage{Backend: "mem"}}
 	s.report("a", o)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestASecondSessionIsRefusedWhileTheFirstIsConnected(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n := f.node("node1")
 	w := n.follow(cluster.NewDesired())
@@ -28,6 +29,7 @@ func TestASecondSessionIsRefusedWhileTheFirstIsConnected(t *testing.T) {
 }
 
 func TestARestartedAgentTakesOverFromItsDeadProcess(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n := f.node("node1")
 	w := n.follow(cluster.NewDesired())
@@ -56,6 +58,7 @@ func TestARestartedAgentTakesOverFromItsDeadProcess(t *testing.T) {
 }
 
 func TestSessionAndWatchOutliveARestartOfControl(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	n := f.node("node1")
 	w := n.follow(cluster.NewDesired())
@@ -69,6 +72,7 @@ func TestSessionAndWatchOutliveARestartOfControl(t *testing.T) {
 }
 
 func TestObservationsReachTheOthers(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	a, b := f.node("a"), f.node("b")
 	w := b.follow(cluster.NewDesired())

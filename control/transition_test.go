@@ -60,6 +60,7 @@ type request struct {
 }
 
 func TestMovesFollowTheirRules(t *testing.T) {
+	t.Parallel()
 	service, st := openService(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newMachine(t.Context(), rt, service, st)

@@ -13,6 +13,7 @@ import (
 )
 
 func TestOfManyWhoAskForOneThingOneGetsIt(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b", "c")
 	s.deploy("shared", "a")
 	const askers = 8
@@ -71,6 +72,7 @@ func oneOf(t *testing.T, askers int, ask func(int) error) {
 }
 
 func TestAMoveTakesAllThatShareItsData(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	s.deploy("db", "a")
 	reader := func(name string) cluster.Application {
@@ -90,6 +92,7 @@ func TestAMoveTakesAllThatShareItsData(t *testing.T) {
 }
 
 func TestWhileAMoveIsActiveOtherChangesAreRefusedAndDeletionsCancelIt(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	s.deploy("db", "a")
 	m := s.move("db", "b")

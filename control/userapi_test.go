@@ -49,6 +49,7 @@ func ask(h http.Handler, method, path, body string) (int, string) {
 }
 
 func TestTheDescriptionIsCurrent(t *testing.T) {
+	t.Parallel()
 	got, err := api.OpenAPI()
 	if err != nil {
 		t.Fatal(err)
@@ -78,6 +79,7 @@ func TestTheDescriptionIsCurrent(t *testing.T) {
 }
 
 func TestBadRequestsAreRefusedWithTheirFieldAndChangeNothing(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a")
 	h := s.userHandler()
 	before := s.revision()
@@ -153,6 +155,7 @@ func FuzzRequests(f *testing.F) {
 }
 
 func TestV1ShapesOfTheOriginal(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, "a", "b")
 	h := s.userHandler()
 	a, b := string(s.actors["a"].id), string(s.actors["b"].id)
@@ -200,6 +203,7 @@ func TestV1ShapesOfTheOriginal(t *testing.T) {
 }
 
 func TestAHostJoinsWithATokenAndWithoutACertificate(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	token, err := f.user("alice", pki.RoleAdmin).CreateToken(t.Context(), api.TokenRequest{Endpoints: []string{f.users}})
 	if err != nil {

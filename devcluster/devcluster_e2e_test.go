@@ -184,12 +184,12 @@ func (l *live) partitions() {
 
 func (l *live) powerLossIsABoot() {
 	before := l.status()
-	l.exec("node1", "sh", "-ec", "truncate -s 200M /var/lib/flocker/pool; mkfs.btrfs -q /var/lib/flocker/pool;"+
-		"mkdir -p /flocker; mount $(losetup -f --show /var/lib/flocker/pool) /flocker; echo kept > /flocker/file; sync")
+	l.exec("node1", "sh", "-ec", "truncate -s 200M /var/lib/flocker/test-live.pool; mkfs.btrfs -q /var/lib/flocker/test-live.pool;"+
+		"mkdir -p /flocker; mount $(losetup -f --show /var/lib/flocker/test-live.pool) /flocker; echo kept > /flocker/file; sync")
 	l.must(l.Partition(l.ctx, "node1", "node2"))
 	l.must(l.Stop(l.ctx, "node1", false))
 	l.must(l.Stop(l.ctx, "node1", false)) // a stopped node stays stopped
-	if devices := l.exec("node2", "losetup", "--list", "--noheadings", "--output", "BACK-FILE"); strings.Contains(devices, "/pool") {
+	if devices := l.exec("node2", "losetup", "--list", "--noheadings", "--output", "BACK-FILE"); strings.Contains(devices, "/test-live.pool") {
 		l.Errorf("loop devices of a node that is off: %s", devices)
 	}
 	if _, err := l.Exec(l.ctx, "node1", "true"); !errors.Is(err, devcluster.ErrNotRunning) {
@@ -204,7 +204,7 @@ func (l *live) powerLossIsABoot() {
 		l.Error("a boot healed the partition")
 	}
 	l.must(l.Heal(l.ctx))
-	l.exec("node1", "sh", "-ec", "mount $(losetup -f --show /var/lib/flocker/pool) /flocker; grep kept /flocker/file")
+	l.exec("node1", "sh", "-ec", "mount $(losetup -f --show /var/lib/flocker/test-live.pool) /flocker; grep kept /flocker/file")
 }
 
 func (l *live) downLeavesNothing() {
@@ -217,7 +217,7 @@ func (l *live) downLeavesNothing() {
 	l.must(err)
 	for _, device := range backing {
 		file, err := os.ReadFile("/sys/block/" + device.Name() + "/loop/backing_file")
-		if err == nil && strings.HasSuffix(strings.TrimSpace(string(file)), "/pool") {
+		if err == nil && strings.HasSuffix(strings.TrimSpace(string(file)), "/test-live.pool") {
 			l.Errorf("%s is attached still", device.Name())
 		}
 	}

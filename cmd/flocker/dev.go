@@ -97,7 +97,10 @@ func (d *devCluster) downCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := devcluster.Down(cmd.Context(), engine, d.name); err != nil || !stopEngine {
+			if err := devcluster.Down(cmd.Context(), engine, d.name); err != nil {
+				return err
+			}
+			if err := d.forgetUser(); err != nil || !stopEngine {
 				return err
 			}
 			_, err = devcluster.StopEngine(cmd.Context())

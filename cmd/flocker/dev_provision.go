@@ -116,3 +116,15 @@ func (d *devCluster) keepUser(ctx context.Context, c *devcluster.Cluster) error 
 	}
 	return nil
 }
+
+// forgetUser removes what keepUser kept: certificates of a cluster that is no more.
+func (d *devCluster) forgetUser() error {
+	dir, err := devConfigDir(d.name)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove the administrator's configuration: %w", err)
+	}
+	return nil
+}

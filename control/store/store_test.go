@@ -36,7 +36,9 @@ func closed(t *testing.T, s *store.Store) {
 }
 
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) *store.Store {
+		t.Parallel()
 		s := open(t, t.TempDir())
 		t.Cleanup(func() { closed(t, s) })
 		return s
@@ -44,6 +46,7 @@ func TestEmbedded(t *testing.T) {
 }
 
 func TestARecordOfANewerVersionIsRefusedByName(t *testing.T) {
+	t.Parallel()
 	s := open(t, t.TempDir())
 	defer closed(t, s)
 	for _, text := range []string{
@@ -63,6 +66,7 @@ func TestARecordOfANewerVersionIsRefusedByName(t *testing.T) {
 }
 
 func TestARestoredStoreIsANewIncarnation(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	marker := store.NewMarker(dir)
 	put := func(s *store.Store, name string) {
@@ -128,6 +132,7 @@ func TestARestoredStoreIsANewIncarnation(t *testing.T) {
 }
 
 func TestAStoreWithoutItsMarkerCameFromElsewhere(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
 	if _, err := s.Incarnate(t.Context(), store.NewMarker(dir), "c"); err != nil {
