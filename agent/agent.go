@@ -93,7 +93,7 @@ func New(c Config) *Agent {
 	c.Engine = engine{c.Engine, lives}
 	a := &Agent{
 		Config:  c,
-		mirror:  newMirror(),
+		mirror:  newMirror(c.Node),
 		objects: newObjects(),
 		status:  newStatuses(),
 		wake:    converge.NewWaker(),
@@ -122,7 +122,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.keepSession(ctx); return nil })
 	g.Go(func() error { a.forward(ctx, events); return nil })
 	g.Go(func() error {
-		loop := converge.Loop{Wake: a.wake, Round: a.round, Log: a.Log}
+		loop := converge.Loop{Wake: a.wake, Round: a.round, Rest: a.rest, Log: a.Log}
 		return loop.Run(ctx)
 	})
 	err = g.Wait()

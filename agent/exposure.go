@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/network"
@@ -20,9 +22,14 @@ import (
 type exposure struct {
 	agent *Agent
 
-	mu    sync.Mutex
-	ports map[string][]network.Publication // by application
+	mu      sync.Mutex
+	ports   map[string][]network.Publication // by application
+	checked time.Time                        // when the kernel's rules were last compared with ports
 }
+
+// recheckAfter is how long the kernel's rules are taken to be as they were made: rounds come in crowds, and a look
+// at the rules costs more than the rest of a round.
+const recheckAfter = 10 * time.Second
 
 // settle publishes what the plan says.
 func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Observed) error {
@@ -44,6 +51,9 @@ func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Obse
 			External: p.External, Address: p.Address, Internal: p.Internal,
 		})
 	}
+	if maps.EqualFunc(ports, e.ports, slices.Equal) && time.Since(e.checked) < recheckAfter {
+		return nil
+	}
 	e.ports = ports
 	return e.publish(ctx)
 }
@@ -57,7 +67,12 @@ func (e *exposure) publish(ctx context.Context) error {
 	slices.SortFunc(set, func(a, b network.Publication) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.External, b.External))
 	})
-	return e.agent.Network.Publish(ctx, set)
+	e.checked = time.Time{}
+	if err := e.agent.Network.Publish(ctx, set); err != nil {
+		return err
+	}
+	e.checked = time.Now()
+	return nil
 }
 
 // Hide takes the application's ports away at once.

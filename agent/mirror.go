@@ -16,14 +16,16 @@ import (
 // mirror is the desired state as the watch stream built it up. What it gives out is
 // never changed afterwards.
 type mirror struct {
+	self cluster.NodeID
+
 	mu      sync.Mutex
 	desired cluster.Desired
 	session api.Session
 	changed chan struct{} // closed at each change
 }
 
-func newMirror() *mirror {
-	return &mirror{desired: cluster.NewDesired(), changed: make(chan struct{})}
+func newMirror(self cluster.NodeID) *mirror {
+	return &mirror{self: self, desired: cluster.NewDesired(), changed: make(chan struct{})}
 }
 
 // begin starts over in a new session: nothing read before counts (rule 9).
@@ -56,7 +58,7 @@ func (m *mirror) apply(e api.WatchEvent) bool {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	stirs := stirring(m.desired, e)
+	stirs := m.stirring(e)
 	if e.Full != nil {
 		m.desired = *e.Full
 		m.desired.Complete = true
@@ -71,9 +73,9 @@ func (m *mirror) apply(e api.WatchEvent) bool {
 	return stirs
 }
 
-// stirring says whether an event holds more than how much room data takes up elsewhere. No plan rests on that, and nodes
-// whose data grows would keep each other awake with it: each tells its own with every look.
-func stirring(d cluster.Desired, e api.WatchEvent) bool {
+// stirring says whether an event holds something that a plan can rest on. Of what other nodes see that is only which
+// copies they have, without how much room those take up: nodes that are busy would keep all others awake.
+func (m *mirror) stirring(e api.WatchEvent) bool {
 	if e.Full != nil || e.Delete != nil || e.Put == nil {
 		return true
 	}
@@ -82,25 +84,24 @@ func stirring(d cluster.Desired, e api.WatchEvent) bool {
 		return true
 	}
 	for id, now := range p.Elsewhere {
-		before, known := d.Elsewhere[id]
-		if !known || !reflect.DeepEqual(withoutFigures(before), withoutFigures(now)) {
+		before, known := m.desired.Elsewhere[id]
+		if id != m.self && (!known || !reflect.DeepEqual(withoutFigures(before.Copies), withoutFigures(now.Copies))) {
 			return true
 		}
 	}
 	return false
 }
 
-func withoutFigures(o cluster.Observed) cluster.Observed {
-	o.Revision, o.Storage.Free = 0, 0
-	o.Copies = maps.Clone(o.Copies)
-	for id, c := range o.Copies {
+func withoutFigures(copies map[cluster.DatasetID]cluster.Copy) map[cluster.DatasetID]cluster.Copy {
+	copies = maps.Clone(copies)
+	for id, c := range copies {
 		c.Used, c.Snapshots = 0, slices.Clone(c.Snapshots)
 		for i := range c.Snapshots {
 			c.Snapshots[i].Used = 0
 		}
-		o.Copies[id] = c
+		copies[id] = c
 	}
-	return o
+	return copies
 }
 
 // reached waits until the mirror has caught up with a revision.

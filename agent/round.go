@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -46,6 +47,17 @@ func (a *Agent) round(ctx context.Context) error {
 		a.start(ctx, s, mark)
 	}
 	return nil
+}
+
+// betweenRounds is the least time between rounds while moves are carried out here.
+const betweenRounds = 50 * time.Millisecond
+
+// rest keeps crowded rounds from taking the processor from a move's function, which does what has to be done at once itself.
+func (a *Agent) rest() time.Duration {
+	if len(a.objects.claimed()) > 0 {
+		return betweenRounds
+	}
+	return 0
 }
 
 // look prepares the node's network where that is not done, and looks at everything.

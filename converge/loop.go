@@ -14,7 +14,9 @@ import (
 type Loop struct {
 	Wake  *Waker
 	Round func(ctx context.Context) error
-	Log   *slog.Logger
+	// Rest, where set, says after a round how long the next one waits at least; what wakes it meanwhile is one round.
+	Rest func() time.Duration
+	Log  *slog.Logger
 }
 
 // Run runs one round at once, and then one for each wake, until ctx ends; it returns ctx's error.
@@ -46,5 +48,26 @@ func (l Loop) Run(ctx context.Context) error {
 			failures, due = 0, time.Time{}
 			pauses.Succeeded("round")
 		}
+		if err := l.rest(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (l Loop) rest(ctx context.Context) error {
+	if l.Rest == nil {
+		return nil
+	}
+	d := l.Rest()
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }

@@ -120,3 +120,22 @@ func TestEarlyWakesDoNotLengthenThePauses(t *testing.T) {
 		}
 	})
 }
+
+func TestALoopRestsBetweenRounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		wake, rounds := converge.NewWaker(), 0
+		loop := converge.Loop{
+			Wake: wake, Log: slog.New(slog.DiscardHandler),
+			Round: func(context.Context) error { rounds++; wake.Wake(); return nil },
+			Rest:  func() time.Duration { return 100 * time.Millisecond },
+		}
+		done := make(chan error)
+		go func() { done <- loop.Run(ctx) }()
+		<-time.After(1050 * time.Millisecond)
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) || rounds != 11 {
+			t.Errorf("Run = %v with %d rounds in 1.05 s; want the context's error, and one each 100 ms", err, rounds)
+		}
+	})
+}

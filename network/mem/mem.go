@@ -126,11 +126,14 @@ func (n *Network) Listening(context.Context) (map[network.Port]string, error) {
 	return maps.Clone(n.listening), nil
 }
 
-// Listen makes a process of the node use a port.
+// Listen makes a process of the node use a port; nobody uses it any more where who is empty.
 func (n *Network) Listen(port network.Port, who string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.listening[port] = who
+	if who == "" {
+		delete(n.listening, port)
+	}
 }
 
 // DialInside asks the hook.

@@ -29,7 +29,7 @@ func hindrances() []hindrance {
 		}, []string{image, "neither on", "pull it"}},
 		{"port taken", func(w *world, _, target *node) func() {
 			target.net.Listen(w.port("db"), "nginx (pid 7)")
-			return target.net.Reboot
+			return func() { target.net.Listen(w.port("db"), "") }
 		}, []string{"tcp/5000", "nginx (pid 7)", "node2", "stop what listens"}},
 		{"name taken", func(_ *world, _, target *node) func() {
 			target.engine.SetForeign("flocker--db", "/elsewhere")
