@@ -25,6 +25,7 @@ var (
 	ErrNoSpace     = errors.New("no space left")
 	ErrChanged     = errors.New("changed since the snapshot")
 	ErrBaseMissing = errors.New("base snapshot is missing")
+	ErrUnfit       = errors.New("the difference does not fit its base") // the whole snapshot may
 	ErrUnsupported = errors.New("not supported by this back end")
 )
 
@@ -90,14 +91,18 @@ type Lineage struct {
 	Serial uint64
 }
 
+// Announced says which snapshot a stream is of.
+type Announced func() (cluster.Snapshot, error)
+
 // Replicator sends snapshots between nodes.
 type Replicator interface {
 	// Send writes the snapshot, as a difference to base where base is not empty (ErrBaseMissing if it is not here).
 	Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error
 	// Receive reads what Send wrote. The snapshot appears, whole and verified, only after r ended with io.EOF and
-	// everything was applied and is durable; any other error of r leaves nothing behind. want is what the sender
-	// said of it; it is compared with what arrived. It may start its process before the first byte comes.
-	Receive(ctx context.Context, id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) (cluster.Snapshot, error)
+	// everything was applied and is durable; any other error of r leaves nothing behind. announced is called once,
+	// before r is read, and gives what the sender said of the snapshot, which is compared with what arrived; what needs
+	// only the base is done before it is called, so that it may wait for the snapshot to be taken.
+	Receive(ctx context.Context, id cluster.DatasetID, base string, announced Announced, r io.Reader) (cluster.Snapshot, error)
 }
 
 // Resizer changes a volume's limit; safe while mounted.

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/backend/fault"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
@@ -150,7 +151,7 @@ func TestDestroyDuringAReceiveIsRefused(t *testing.T) {
 		received := make(chan error)
 		name := backend.Lineage{Epoch: 1, Serial: 1}.Name()
 		go func() {
-			_, err := p.Receive(t.Context(), id, cluster.Snapshot{Name: name}, "", r)
+			_, err := p.Receive(t.Context(), id, "", backendtest.Saying(cluster.Snapshot{Name: name}), r)
 			received <- err
 		}()
 		synctest.Wait()

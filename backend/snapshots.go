@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -48,41 +49,46 @@ func (p *Pool) Clone(ctx context.Context, from cluster.DatasetID, snapshot strin
 
 // Send writes a snapshot to w. Other changes of the dataset go on meanwhile.
 func (p *Pool) Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error {
-	return p.stream(ctx, "send", id, snapshot, base, func(r Replicator) error {
+	return p.stream(ctx, call{op: "send", id: id, object: snapshot}, func(r Replicator) error {
+		if err := errors.Join(checkName(snapshot, false), checkName(base, true)); err != nil {
+			return err
+		}
 		return r.Send(ctx, id, snapshot, base, w)
 	})
 }
 
 // Receive reads a snapshot from r; one at a time for a dataset. Other changes of the dataset go on meanwhile.
-func (p *Pool) Receive(ctx context.Context, id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) (cluster.Snapshot, error) {
+func (p *Pool) Receive(ctx context.Context, id cluster.DatasetID, base string, announced Announced, r io.Reader) (cluster.Snapshot, error) {
 	var got cluster.Snapshot
-	err := p.stream(ctx, "receive", id, want.Name, base, func(replicator Replicator) error {
+	checked := func() (cluster.Snapshot, error) {
+		want, err := announced()
+		if err != nil {
+			return want, err
+		}
+		return want, checkName(want.Name, false)
+	}
+	err := p.stream(ctx, call{op: "receive", id: id, object: base}, func(replicator Replicator) error {
+		if err := checkName(base, true); err != nil {
+			return err
+		}
 		release, err := p.streams.acquire(ctx, id)
 		if err != nil {
 			return fmt.Errorf("wait for another receive: %w", err)
 		}
 		defer release()
-		got, err = replicator.Receive(ctx, id, want, base, r)
+		got, err = replicator.Receive(ctx, id, base, checked, r)
 		return err
 	})
 	return got, err
 }
 
-func (p *Pool) stream(ctx context.Context, op string, id cluster.DatasetID, snapshot, base string, f func(Replicator) error) error {
+func (p *Pool) stream(ctx context.Context, c call, f func(Replicator) error) error {
 	replicator, ok := as[Replicator](p.driver)
 	if !ok {
-		return fmt.Errorf("%s dataset %s: %w", op, id, ErrUnsupported)
+		return fmt.Errorf("%s dataset %s: %w", c.op, c.id, ErrUnsupported)
 	}
-	if err := checkID(id); err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+	if err := checkID(c.id); err != nil {
+		return fmt.Errorf("%s: %w", c.op, err)
 	}
-	return p.do(ctx, call{op: op, id: id, object: snapshot}, func() error {
-		if err := checkName(snapshot, false); err != nil {
-			return err
-		}
-		if err := checkName(base, true); err != nil {
-			return err
-		}
-		return f(replicator)
-	})
+	return p.do(ctx, c, func() error { return f(replicator) })
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/fault"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
@@ -34,12 +35,14 @@ type machine struct {
 	name  string
 	world *world
 	disk  *mem.Driver
-	pool  *backend.Pool
-	eng   *engine
-	net   *netmem.Network
-	creds *pki.Credentials
-	state string // folder
-	boot  int
+	// storage, where set before anything runs, is asked before each call to the disk.
+	storage fault.Hook
+	pool    *backend.Pool
+	eng     *engine
+	net     *netmem.Network
+	creds   *pki.Credentials
+	state   string // folder
+	boot    int
 
 	mu        sync.Mutex
 	published map[string]bool

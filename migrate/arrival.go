@@ -30,15 +30,16 @@ func (n *Node) ReceiveStream(ctx context.Context, from cluster.NodeID, h transfe
 	if _, ours := p.datasets[h.Dataset]; !ours {
 		return transfer.Reply{}, refused(codeRefused, fmt.Errorf("dataset %s is not of move %s", h.Dataset, h.Move))
 	}
-	if h.Snapshot.ID == "" {
-		if err := hearAnnounced(r, &h.Snapshot); err != nil {
-			return transfer.Reply{}, err
-		}
-	}
 	if err := n.checkBase(ctx, h); err != nil {
 		return transfer.Reply{}, err
 	}
-	snap, err := n.Pool.Receive(ctx, h.Dataset, h.Snapshot, h.Base, r)
+	announced := func() (s cluster.Snapshot, err error) {
+		if s = h.Snapshot; s.ID == "" { // the stream was opened before it was taken
+			err = hearAnnounced(r, &s)
+		}
+		return s, err
+	}
+	snap, err := n.Pool.Receive(ctx, h.Dataset, h.Base, announced, r)
 	if err != nil {
 		return transfer.Reply{}, refused(codeOf(err), err)
 	}
@@ -89,6 +90,8 @@ func codeOf(err error) string {
 		return codeNoSpace
 	case errors.Is(err, backend.ErrBaseMissing):
 		return codeNoBase
+	case errors.Is(err, backend.ErrUnfit):
+		return codeUnfit
 	}
 	return ""
 }

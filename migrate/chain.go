@@ -35,7 +35,7 @@ func (s *set) links() []cluster.Snapshot {
 
 // copyLinks sends the links to a target without any, and says how many bytes that took.
 func (s *set) copyLinks(ctx context.Context) (bytes int64, err error) {
-	if s.base.Name != "" {
+	if s.base.Name != "" || s.whole {
 		return 0, nil
 	}
 	for _, link := range s.links() {

@@ -28,6 +28,7 @@ const (
 const (
 	codeNoSpace     = "no-space"
 	codeNoBase      = "no-base"
+	codeUnfit       = "unfit"
 	codeNotPrepared = "not-prepared"
 	codeRefused     = "refused"
 )
@@ -161,6 +162,7 @@ type set struct {
 	bytes   int64            // of the last copy
 	since   time.Duration    // between the snapshots of the last two copies
 	taken   time.Time        // when the last snapshot was taken
+	whole   bool             // the next copy goes without a base, though there is one
 	stream  *transfer.Stream // opened ahead for the last delta
 }
 
@@ -194,7 +196,16 @@ func (s *set) copy(ctx context.Context) error {
 		if err := s.run.findBase(ctx, s); err != nil && hopeless(err) {
 			return err
 		}
+		if unfit(err) {
+			// Seen with btrfs: some differences that the kernel sends cannot be applied by anyone.
+			s.base, s.whole = cluster.Snapshot{}, true
+		}
 	}
+}
+
+func unfit(err error) bool {
+	refusal, ok := errors.AsType[*transfer.Error](err)
+	return ok && refusal.Code == codeUnfit
 }
 
 // findBase learns again what the target has of one dataset, after a try that ended unknown.
@@ -224,6 +235,7 @@ func (s *set) copyOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.whole = false
 	snap, err := s.snapshot(ctx)
 	if err != nil {
 		return err

@@ -3,9 +3,12 @@
 package migrate_test
 
 import (
+	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 )
 
@@ -29,5 +32,28 @@ func TestMoveTakesTheApplicationWithItsData(t *testing.T) {
 	t.Logf("gap %v, %d rounds", m.Report.Gap, m.Report.Rounds)
 	for _, p := range m.Report.Phases {
 		t.Logf("  %-30s %10v +%10v %d bytes gap=%v on %.4s", p.Name, p.Start, p.Took, p.Bytes, p.InGap, p.Node)
+	}
+}
+
+func TestDifferenceThatDoesNotFitIsReplacedByTheWhole(t *testing.T) {
+	w := newWorld(t)
+	var received atomic.Int32
+	w.machines[beta].storage = func(op string, id cluster.DatasetID) error {
+		if op == "receive" && id == data && received.Add(1) == 2 {
+			return fmt.Errorf("unlink: %w", backend.ErrUnfit)
+		}
+		return nil
+	}
+	w.start(nil)
+	const size = 1 << 20
+	w.until("the data is there", func() bool {
+		return w.machines[alpha].disk.Write(data, "big", make([]byte, size)) == nil
+	})
+	m := w.end(w.ask(beta, nil))
+	if m.Phase != cluster.MoveCleaned {
+		t.Fatalf("the move ended as %s: %s", m.Phase, m.Reason)
+	}
+	if m.Report.Bytes < 2*size {
+		t.Errorf("%d bytes were sent; want the whole of %d twice", m.Report.Bytes, size)
 	}
 }

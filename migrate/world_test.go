@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/fault"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	netmem "github.com/flocker-project/flocker/network/mem"
@@ -88,7 +89,13 @@ func (w *world) add(ca *pki.Authority, id cluster.NodeID, name string) {
 		}
 		return nil
 	}})
-	m.pool = backend.NewPool(m.disk, backend.Options{Name: "mem", MountRoot: w.t.TempDir()})
+	faulty := &fault.Driver{Inner: m.disk, Before: func(op string, id cluster.DatasetID) error {
+		if m.storage == nil {
+			return nil
+		}
+		return m.storage(op, id)
+	}}
+	m.pool = backend.NewPool(faulty, backend.Options{Name: "mem", MountRoot: w.t.TempDir()})
 	m.eng.mounted = m.disk.Writable
 	w.machines[id] = m
 	m.listen()

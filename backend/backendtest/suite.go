@@ -212,7 +212,7 @@ func (n *node) stream(id cluster.DatasetID, snapshot, base string) []byte {
 
 func (n *node) receive(id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) error {
 	n.t.Helper()
-	got, err := n.Receive(n.t.Context(), id, want, base, r)
+	got, err := n.Receive(n.t.Context(), id, base, Saying(want), r)
 	if err == nil && (got.Name != want.Name || got.ID != want.ID || got.Epoch != want.Epoch || got.Serial != want.Serial) {
 		n.t.Errorf("Receive = %+v; want %+v", got, want)
 	}
@@ -232,4 +232,9 @@ func (n *node) refused(what string, err, want error) {
 	if !errors.Is(err, want) {
 		n.t.Errorf("%s = %v; want %v", what, err, want)
 	}
+}
+
+// Saying announces a snapshot that is known already.
+func Saying(s cluster.Snapshot) backend.Announced {
+	return func() (cluster.Snapshot, error) { return s, nil }
 }

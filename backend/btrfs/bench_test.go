@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
 )
@@ -51,7 +52,7 @@ func ship(b *testing.B, from, to *harness, s cluster.Snapshot, base string) {
 	b.Helper()
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(from.driver.Send(b.Context(), dataset, s.Name, base, w)) }()
-	_, err := to.driver.Receive(b.Context(), dataset, s, base, r)
+	_, err := to.driver.Receive(b.Context(), dataset, base, backendtest.Saying(s), r)
 	check(b, err)
 }
 

@@ -72,11 +72,13 @@ type Driver struct {
 	file   *poolFile   // nil for an existing filesystem
 	lock   *os.File
 
-	usage usage
+	usage   usage
+	figures figures
 
 	growing  sync.Mutex
 	quota    sync.Mutex
 	sends    sync.WaitGroup
+	sweeper  *sweeper
 	stop     context.CancelFunc
 	watching sync.WaitGroup
 }
@@ -92,7 +94,7 @@ var _ interface {
 
 // Open makes or finds the pool, and removes what an earlier process left half done.
 func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error) {
-	d := &Driver{config: config.Defaults(), log: log}
+	d := &Driver{config: config.Defaults(), log: log, sweeper: newSweeper()}
 	base := config.Path
 	if base == "" {
 		d.file = &poolFile{d.config}
@@ -107,9 +109,10 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error)
 	if err := d.recover(ctx); err != nil {
 		return nil, errors.Join(err, d.lock.Close())
 	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	d.stop = stop
+	d.watching.Go(func() { d.sweepUntil(background) })
 	if d.file != nil {
-		background, stop := context.WithCancel(context.WithoutCancel(ctx))
-		d.stop = stop
 		d.watching.Go(func() { d.watch(background) })
 	}
 	return d, nil
@@ -153,12 +156,10 @@ func (d *Driver) enter(base string) error {
 
 // Close ends the driver's background work and gives the pool free. What is mounted stays so.
 func (d *Driver) Close() error {
-	if d.stop != nil {
-		d.stop()
-	}
+	d.stop()
 	d.watching.Wait()
 	d.sends.Wait()
-	return d.lock.Close()
+	return errors.Join(d.figures.close(), d.lock.Close())
 }
 
 // Shutdown closes the driver and unmounts the pool that Flocker made; in use is ErrBusy.

@@ -4,13 +4,9 @@ package btrfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +23,9 @@ const (
 
 // Space counts what the pool's file may still grow by as free.
 func (d *Driver) Space(context.Context) (free, total int64, err error) {
+	// While the file grows it has the room already, and the filesystem on it not yet.
+	d.growing.Lock()
+	defer d.growing.Unlock()
 	free, total, err = d.space()
 	if err != nil || d.file == nil {
 		return free, total, err
@@ -59,23 +58,6 @@ func (d *Driver) unallocated(total int64) (int64, error) {
 		total -= n
 	}
 	return max(total, 0), nil
-}
-
-// allocation reads one of the kernel's figures of the pool; without sysfs, as in some sandboxes, it is 0: then the watch still looks
-// often enough for slow writers.
-func (d *Driver) allocation(figure string) (int64, error) {
-	text, err := os.ReadFile("/sys/fs/btrfs/" + d.fsid + "/allocation/" + figure)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("space of the pool: %w", err)
-	}
-	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("space of the pool: %s: %w", figure, err)
-	}
-	return n, nil
 }
 
 // roomReader lets the pool grow with what is read, faster than the watch would notice.

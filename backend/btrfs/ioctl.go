@@ -89,6 +89,14 @@ type (
 		_            uint32 // version
 		_            [28]uint8
 	}
+	// receivedArgs is struct btrfs_ioctl_received_subvol_args.
+	receivedArgs struct {
+		uuid     uuid
+		stransid uint64
+		_        uint64      // rtransid
+		_        [2]timespec // stime, rtime
+		_        [17]uint64  // flags and what is reserved
+	}
 	// fsInfo is struct btrfs_ioctl_fs_info_args.
 	fsInfo struct {
 		_    [2]uint64
@@ -117,6 +125,7 @@ var (
 	iocSubvolCreate = ioc(iocWrite, 24, unsafe.Sizeof(volArgsV2{}))
 	iocStartSync    = ioc(iocRead, 24, 8)
 	iocFsInfo       = ioc(iocRead, 31, unsafe.Sizeof(fsInfo{}))
+	iocReceived     = ioc(iocRead|iocWrite, 37, unsafe.Sizeof(receivedArgs{}))
 	iocSend         = ioc(iocWrite, 38, unsafe.Sizeof(sendArgs{}))
 	iocQuotaCtl     = ioc(iocRead|iocWrite, 40, unsafe.Sizeof(quotaCtl{}))
 	iocQgroupCreate = ioc(iocWrite, 42, unsafe.Sizeof(qgroupCreate{}))

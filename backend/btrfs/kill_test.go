@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/backend/btrfs"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
@@ -57,7 +58,7 @@ func liveUntilKilled(told string) error {
 		if err != nil {
 			return err
 		}
-		_, err = d.Receive(ctx, dataset, v.Snapshot, "", stream)
+		_, err = d.Receive(ctx, dataset, "", backendtest.Saying(v.Snapshot), stream)
 		err = errors.Join(err, stream.Close(),
 			d.Clone(ctx, dataset, v.Snapshot.Name, backend.Spec{Dataset: dataset, Epoch: 2, Size: 64 << 20}, "move"),
 			d.SetEpoch(ctx, dataset, 3, ""),

@@ -4,8 +4,11 @@ package btrfs
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -73,14 +76,12 @@ func (d *Driver) Released(ctx context.Context, id cluster.DatasetID, snapshot st
 	}
 	// Dirty pages show in no tree. A snapshot writes out those of this subvolume only, where a sync would wait for
 	// every other dataset's.
-	probe := d.dir(incomingDir, "probe."+string(id))
-	if err := deleteSubvolume(ctx, probe); err != nil {
-		return err
+	place := d.dir(incomingDir, rand.Text())
+	if err := os.Mkdir(place, 0o700); err != nil {
+		return fmt.Errorf("make the probe's place: %w", sentinel(err))
 	}
-	if err := d.withRoom(func() error { return snapshotSubvolume(d.head(id), probe, true) }); err != nil {
-		return err
-	}
-	if err := deleteSubvolume(ctx, probe); err != nil {
+	defer d.sweepLater(place)
+	if err := d.withRoom(func() error { return snapshotSubvolume(d.head(id), filepath.Join(place, "probe"), true) }); err != nil {
 		return err
 	}
 	return within(d.head(id), func(fd int) error {

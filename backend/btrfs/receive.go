@@ -10,129 +10,179 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
-
-	"golang.org/x/sys/unix"
+	"sync"
+	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
-	"github.com/flocker-project/flocker/internal/run"
 )
 
-// Receive lets `btrfs receive` apply the stream in a place of its own. The snapshot appears as a snapshot of what is
-// whole there: making that writes everything out, so that what is seen is durable.
-func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) (cluster.Snapshot, error) {
+// Receive applies the stream to a subvolume in a place of its own. The snapshot appears as a snapshot of what is whole
+// there: making that writes everything out, so that what is seen is durable. It is the only commit that is waited for
+// after the stream's end; the subvolume is there before the snapshot is announced.
+func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
+	in, err := d.incoming(ctx, id, base)
+	if err != nil {
+		return cluster.Snapshot{}, err
+	}
+	snapshot, err := in.take(ctx, announced, r)
+	if err != nil {
+		// What was begun goes away whatever ended it, a cancelled context above all.
+		return cluster.Snapshot{}, errors.Join(err, d.deleteTree(context.WithoutCancel(ctx), in.place))
+	}
+	d.sweepLater(in.place)
+	return snapshot, nil
+}
+
+// incoming is a snapshot while it is received.
+type incoming struct {
+	driver *Driver
+	id     cluster.DatasetID
+	base   string
+	of     uuid // content of the base
+	place  string
+	tree   string // the subvolume in it
+}
+
+// incoming makes the subvolume that a stream is applied to.
+func (d *Driver) incoming(ctx context.Context, id cluster.DatasetID, base string) (*incoming, error) {
+	in := &incoming{driver: d, id: id, base: base, place: d.dir(incomingDir, rand.Text())}
+	in.tree = filepath.Join(in.place, "tree")
+	if base != "" {
+		info, err := d.readOnly(id, base)
+		if err != nil {
+			return nil, fmt.Errorf("base %s: %w: %w", base, backend.ErrBaseMissing, err)
+		}
+		in.of = info.content()
+	}
+	if err := os.Mkdir(in.place, 0o700); err != nil {
+		return nil, fmt.Errorf("make the incoming place: %w", sentinel(err))
+	}
+	err := d.withRoom(func() error {
+		if base == "" {
+			return createSubvolume(in.tree)
+		}
+		return snapshotSubvolume(d.snapshot(id, base), in.tree, false)
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.deleteTree(context.WithoutCancel(ctx), in.place))
+	}
+	return in, nil
+}
+
+// take lets the snapshot that is announced appear once the stream has been applied. One that is here already is
+// answered; the sender's stream is read to its end all the same.
+func (in *incoming) take(ctx context.Context, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
+	want, err := announced()
+	if err != nil {
+		return cluster.Snapshot{}, err
+	}
 	lineage, err := backend.ParseLineage(want.Name)
 	if err != nil {
 		return cluster.Snapshot{}, err
 	}
-	if info, err := d.readOnly(id, want.Name); err == nil {
-		return d.received(info, lineage, want, r)
-	} else if !errors.Is(err, backend.ErrNotFound) {
-		return cluster.Snapshot{}, err
-	}
-	expect := announced{name: want.Name, id: want.ID}
-	if base != "" {
-		info, err := d.readOnly(id, base)
-		if err != nil {
-			return cluster.Snapshot{}, fmt.Errorf("base %s: %w: %w", base, backend.ErrBaseMissing, err)
-		}
-		expect.baseID = info.content().String()
-	}
-	place := d.dir(incomingDir, rand.Text())
-	if err := os.Mkdir(place, 0o700); err != nil {
-		return cluster.Snapshot{}, fmt.Errorf("make the incoming place: %w", sentinel(err))
-	}
-	err = d.apply(ctx, place, &roomReader{Reader: checkStream(r, expect), driver: d})
-	if err == nil {
-		err = d.accept(filepath.Join(place, want.Name), id, want)
-	}
-	// What was begun goes away whatever ended it, a cancelled context above all.
-	err = errors.Join(err, d.deleteTree(context.WithoutCancel(ctx), place))
-	if err != nil {
-		return cluster.Snapshot{}, err
-	}
-	info, err := subvolumeInfo(d.snapshot(id, want.Name))
-	if err != nil {
-		return cluster.Snapshot{}, err
-	}
-	return describe(want.Name, lineage, info, qgroup{}), nil
-}
-
-// received answers for a snapshot that is here already. The sender's stream is read to its end all the same.
-func (d *Driver) received(info *subvolInfo, lineage backend.Lineage, want cluster.Snapshot, r io.Reader) (cluster.Snapshot, error) {
-	if id := info.content().String(); id != want.ID {
-		return cluster.Snapshot{}, fmt.Errorf("snapshot %s: %w with other content (%s, not %s)", want.Name, backend.ErrExists, id, want.ID)
-	}
-	if _, err := io.Copy(io.Discard, r); err != nil {
-		return cluster.Snapshot{}, fmt.Errorf("receive: %w", err)
-	}
-	return describe(want.Name, lineage, info, qgroup{}), nil
-}
-
-// apply runs the receiving process. What it made counts only if the whole stream went into it and it agreed.
-func (d *Driver) apply(ctx context.Context, place string, stream io.Reader) error {
-	process, kill := context.WithCancel(ctx)
-	defer kill()
-	out, in, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("receive: %w", err)
-	}
-	cmd := run.Command(process, "btrfs", "--quiet", "receive", place)
-	cmd.Stdin = out
-	if err := errors.Join(cmd.Start(), out.Close()); err != nil {
-		return errors.Join(fmt.Errorf("receive (package btrfs-progs): %w", err), in.Close())
-	}
-	fed := make(chan error, 1)
-	go func() {
-		_, err := io.CopyBuffer(struct{ io.Writer }{in}, stream, make([]byte, 256<<10))
-		if err != nil {
-			kill()
-		}
-		fed <- errors.Join(err, in.Close())
-	}()
-	applied := cmd.Wait()
-	select {
-	case err = <-fed:
-	case <-ctx.Done(): // the reader may hang for as long as its connection does
-		err = ctx.Err()
-	}
+	there, err := in.driver.readOnly(in.id, want.Name)
 	switch {
-	case err != nil && !errors.Is(err, unix.EPIPE):
-		return fmt.Errorf("receive: %w", err)
-	case applied != nil:
-		return fmt.Errorf("receive: %w", receiveError(applied))
+	case errors.Is(err, backend.ErrNotFound):
+		err = in.fill(ctx, want, r)
+		if err == nil {
+			there, err = subvolumeInfo(in.driver.snapshot(in.id, want.Name))
+		}
+	case err == nil && there.content().String() != want.ID:
+		err = fmt.Errorf("snapshot %s: %w with other content (%s, not %s)", want.Name, backend.ErrExists, there.content(), want.ID)
+	case err == nil:
+		err = unlessEnded(ctx, func() error {
+			if _, err := io.Copy(io.Discard, r); err != nil {
+				return fmt.Errorf("receive: %w", err)
+			}
+			return nil
+		})
 	}
-	return err
+	if err != nil {
+		return cluster.Snapshot{}, err
+	}
+	return describe(want.Name, lineage, there, qgroup{}), nil
 }
 
-// receiveError finds the reason in what the program said.
-func receiveError(err error) error {
-	text := err.Error()
-	if strings.Contains(text, "No space left on device") || strings.Contains(text, "Disk quota exceeded") {
-		return fmt.Errorf("%w: %w", backend.ErrNoSpace, err)
+// fill applies the stream, and lets the snapshot appear if everything is as announced.
+func (in *incoming) fill(ctx context.Context, want cluster.Snapshot, r io.Reader) error {
+	tree, err := openBeneath(in.tree)
+	if err != nil {
+		return err
 	}
-	return err
+	a := &applier{tree: tree, ofBase: in.of, expect: expected{name: want.Name, id: want.ID}}
+	if in.base != "" {
+		a.expect.baseID = in.of.String()
+		if a.base, err = openBeneath(in.driver.snapshot(in.id, in.base)); err != nil {
+			return errors.Join(err, tree.close())
+		}
+	}
+	err = unlessEnded(ctx, func() error {
+		// Marking waits for a commit, which goes on while the stream is applied.
+		var marking sync.WaitGroup
+		var marked error
+		a.begun = func(content uuid, transaction uint64) {
+			marking.Go(func() { marked = markReceived(in.tree, content, transaction) })
+		}
+		err := a.run(ctx, &roomReader{Reader: r, driver: in.driver})
+		marking.Wait()
+		return errors.Join(err, marked, a.close())
+	})
+	if err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	return in.accept(want)
+}
+
+// endsWithin bounds the wait for a reader to end with its context.
+const endsWithin = 300 * time.Millisecond
+
+// unlessEnded waits for f, which reads what is sent, or for the end of ctx. The reader should end with ctx, so that is
+// waited for a little; but it may hang for as long as its connection does, and f is then left to itself.
+func unlessEnded(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-done: //nolint:errcheck // it was given up
+	case <-time.After(endsWithin):
+	}
+	return ctx.Err()
 }
 
 // accept compares what was received with what was announced, and lets it appear.
-func (d *Driver) accept(got string, id cluster.DatasetID, want cluster.Snapshot) error {
-	info, err := subvolumeInfo(got)
+func (in *incoming) accept(want cluster.Snapshot) error {
+	of, err := attribute(in.tree, datasetAttr)
 	if err != nil {
 		return err
 	}
-	if !info.readOnly() || info.receivedUUID.String() != want.ID {
-		return fmt.Errorf("receive: %w: the receiver did not finish it", errStream)
-	}
-	of, err := attribute(got, datasetAttr)
-	if err != nil {
-		return err
-	}
-	if string(of) != string(id) {
+	if string(of) != string(in.id) {
 		return fmt.Errorf("receive: %w: it is of dataset %q", errStream, of)
 	}
-	if err := d.makeVolume(id); err != nil {
+	info, err := subvolumeInfo(in.tree)
+	if err != nil {
 		return err
 	}
-	return snapshotSubvolume(got, d.snapshot(id, want.Name), true)
+	if info.receivedUUID.String() != want.ID {
+		return fmt.Errorf("receive: %w: it is marked as %s", errStream, info.receivedUUID)
+	}
+	if err := in.driver.makeVolume(in.id); err != nil {
+		return err
+	}
+	return snapshotSubvolume(in.tree, in.driver.snapshot(in.id, want.Name), true)
+}
+
+// markReceived gives a subvolume the identity of the content that it was sent from. A read-only snapshot of it keeps
+// that (create_pending_snapshot in the kernel's fs/btrfs/transaction.c).
+func markReceived(path string, content uuid, transaction uint64) error {
+	return within(path, func(fd int) error {
+		if err := ioctl(fd, iocReceived, &receivedArgs{uuid: content, stransid: transaction}); err != nil {
+			return fmt.Errorf("mark %s as received: %w", path, sentinel(err))
+		}
+		return nil
+	})
 }

@@ -20,6 +20,7 @@ func (d *Driver) withRoom(change func() error) error {
 	if !errors.Is(err, backend.ErrNoSpace) {
 		return err
 	}
+	d.sweepNow()
 	if err := commit(d.root); err != nil {
 		return err
 	}

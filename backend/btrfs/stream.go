@@ -8,10 +8,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
-	"path"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // errStream says that what arrives is not the send stream that was announced.
@@ -19,198 +21,217 @@ var errStream = errors.New("not the snapshot that was announced")
 
 // Of the kernel's fs/btrfs/send.h.
 const (
-	streamMagic = "btrfs-stream\x00"
-
-	commandSubvol   = 1
-	commandSnapshot = 2
-	commandSymlink  = 8
-	commandWrite    = 15
-	commandEnd      = 21
-
-	attributeUUID      = 1
-	attributePath      = 15
-	attributePathTo    = 16
-	attributePathLink  = 17
-	attributeCloneUUID = 20
-	attributeClonePath = 22
-	attributeData      = 19
+	streamMagic   = "btrfs-stream\x00"
+	streamVersion = 1
 
 	headerSize = 10
-	maxCommand = 16 << 20
+	// maxCommand bounds a command's body; the kernel's buffer for version 1 has 64 KiB.
+	maxCommand = 128 << 10
 )
 
-// announced is what a send stream has to be.
-type announced struct {
-	name   string
-	id     string
-	baseID string // empty: a full stream
+// verb is what a command of a send stream does.
+type verb uint16
+
+const (
+	verbSubvolume verb = iota + 1
+	verbSnapshot
+	verbMakeFile
+	verbMakeDir
+	verbMakeNode
+	verbMakeFifo
+	verbMakeSocket
+	verbSymlink
+	verbRename
+	verbLink
+	verbUnlink
+	verbRemoveDir
+	verbSetAttribute
+	verbRemoveAttribute
+	verbWrite
+	verbClone
+	verbTruncate
+	verbMode
+	verbOwner
+	verbTimes
+	verbEnd
+)
+
+// field is an attribute of a command.
+type field uint16
+
+const (
+	fieldUUID field = iota + 1
+	fieldTransaction
+	fieldInode
+	fieldSize
+	fieldMode
+	fieldUser
+	fieldGroup
+	fieldDevice
+	fieldChanged
+	fieldModified
+	fieldAccessed
+	fieldCreated
+	fieldAttributeName
+	fieldAttributeValue
+	fieldPath
+	fieldPathTo
+	fieldPathLink
+	fieldOffset
+	fieldData
+	fieldCloneUUID
+	fieldCloneTransaction
+	fieldClonePath
+	fieldCloneOffset
+	fieldCloneLength
+
+	fieldEnd
+)
+
+// command is one of a send stream's. What it gives is valid until the next one is read; a field that is missing or
+// malformed makes err say so.
+type command struct {
+	verb   verb
+	fields [fieldEnd][]byte
+	err    error
 }
 
-// checkedStream passes a send stream on, command by command, and fails before the first that does not belong in it. A
-// stream that breaks off between two commands looks whole to `btrfs receive`; here it is an error.
-type checkedStream struct {
+func (c *command) bytes(f field) []byte {
+	value := c.fields[f]
+	if value == nil && c.err == nil {
+		c.err = fmt.Errorf("%w: command %d lacks field %d", errStream, c.verb, f)
+	}
+	return value
+}
+
+func (c *command) number(f field) uint64 {
+	value := c.bytes(f)
+	if len(value) == 8 {
+		return binary.LittleEndian.Uint64(value)
+	}
+	if c.err == nil {
+		c.err = fmt.Errorf("%w: field %d of command %d has %d bytes", errStream, f, c.verb, len(value))
+	}
+	return 0
+}
+
+func (c *command) uuid(f field) (u uuid) {
+	value := c.bytes(f)
+	if len(value) != len(u) && c.err == nil {
+		c.err = fmt.Errorf("%w: field %d of command %d has %d bytes", errStream, f, c.verb, len(value))
+	}
+	copy(u[:], value)
+	return u
+}
+
+// time is an instant: seconds and nanoseconds.
+func (c *command) time(f field) unix.Timespec {
+	value := c.bytes(f)
+	if len(value) == 12 {
+		return unix.Timespec{
+			Sec:  int64(binary.LittleEndian.Uint64(value)),
+			Nsec: int64(binary.LittleEndian.Uint32(value[8:])),
+		}
+	}
+	if c.err == nil {
+		c.err = fmt.Errorf("%w: field %d of command %d has %d bytes", errStream, f, c.verb, len(value))
+	}
+	return unix.Timespec{}
+}
+
+// path is a path inside the snapshot; empty is its root.
+func (c *command) path(f field) string {
+	p := string(c.bytes(f))
+	if p == "" {
+		return p
+	}
+	strange := func(part string) bool { return part == "" || part == "." || part == ".." }
+	if c.err == nil && (len(p) >= unix.PathMax || strings.ContainsRune(p, 0) || slices.ContainsFunc(strings.Split(p, "/"), strange)) {
+		c.err = fmt.Errorf("%w: path %q", errStream, p)
+	}
+	return p
+}
+
+// commands reads a send stream. Its end counts only if the END command and the end of the input are there.
+type commands struct {
 	from  *bufio.Reader
-	want  announced
-	next  []byte // of the command being passed on
-	first bool
-	end   bool
-	err   error
+	begun bool
+	ended bool
 	buf   []byte
 }
 
-func checkStream(r io.Reader, want announced) *checkedStream {
-	return &checkedStream{from: bufio.NewReaderSize(r, 256<<10), want: want}
+func readCommands(r io.Reader) *commands {
+	return &commands{from: bufio.NewReaderSize(r, 256<<10)}
 }
 
-// Read passes on; after the END command and the end of the input it is io.EOF.
-func (s *checkedStream) Read(p []byte) (int, error) {
-	for len(s.next) == 0 {
-		if s.err == nil {
-			s.err = s.command()
+// next is the next command; after the END command and the end of the input it answers io.EOF.
+func (s *commands) next() (*command, error) {
+	if !s.begun {
+		if err := s.header(); err != nil {
+			return nil, err
 		}
-		if s.err != nil {
-			return 0, s.err
-		}
+		s.begun = true
 	}
-	n := copy(p, s.next)
-	s.next = s.next[n:]
-	return n, nil
-}
-
-func (s *checkedStream) take(n int) ([]byte, error) {
-	s.buf = slices.Grow(s.buf[:0], n)[:n]
-	_, err := io.ReadFull(s.from, s.buf)
-	if errors.Is(err, io.EOF) && n > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	return s.buf, err
-}
-
-func (s *checkedStream) command() error {
-	if !s.first {
-		return s.begin()
-	}
-	if s.end {
+	if s.ended {
 		if _, err := s.from.ReadByte(); !errors.Is(err, io.EOF) {
-			return errors.Join(fmt.Errorf("%w: more after its end", errStream), err)
+			return nil, errors.Join(fmt.Errorf("%w: more after its end", errStream), err)
 		}
-		return io.EOF
+		return nil, io.EOF
 	}
 	header, err := s.from.Peek(headerSize)
 	if err != nil {
-		return cut(err)
+		return nil, cut(err)
 	}
-	size, kind := binary.LittleEndian.Uint32(header), binary.LittleEndian.Uint16(header[4:])
+	size := binary.LittleEndian.Uint32(header)
 	if size > maxCommand {
-		return fmt.Errorf("%w: a command of %d bytes", errStream, size)
+		return nil, fmt.Errorf("%w: a command of %d bytes", errStream, size)
 	}
-	if s.next, err = s.take(headerSize + int(size)); err != nil {
-		return cut(err)
+	s.buf = slices.Grow(s.buf[:0], headerSize+int(size))[:headerSize+int(size)]
+	if _, err := io.ReadFull(s.from, s.buf); err != nil {
+		return nil, cut(err)
 	}
-	if err := s.check(kind, s.next[headerSize:]); err != nil {
-		s.next = nil
-		return err
-	}
-	s.end = kind == commandEnd
-	return nil
+	c, err := parseCommand(s.buf)
+	s.ended = err == nil && c.verb == verbEnd
+	return c, err
 }
 
-// begin checks the stream's header together with the first command, which says what the stream is of.
-func (s *checkedStream) begin() error {
-	s.first = true
-	header, err := s.take(len(streamMagic) + 4)
-	if err != nil {
+func (s *commands) header() error {
+	var header [len(streamMagic) + 4]byte
+	if _, err := io.ReadFull(s.from, header[:]); err != nil {
 		return cut(err)
 	}
-	if !bytes.HasPrefix(header, []byte(streamMagic)) {
+	if !bytes.HasPrefix(header[:], []byte(streamMagic)) {
 		return fmt.Errorf("%w: no btrfs send stream", errStream)
 	}
-	start := bytes.Clone(header)
-	command, err := s.from.Peek(headerSize)
-	if err != nil {
-		return cut(err)
-	}
-	size, kind := binary.LittleEndian.Uint32(command), binary.LittleEndian.Uint16(command[4:])
-	if size > maxCommand {
-		return fmt.Errorf("%w: a command of %d bytes", errStream, size)
-	}
-	if command, err = s.take(headerSize + int(size)); err != nil {
-		return cut(err)
-	}
-	if err := s.identify(kind, command[headerSize:]); err != nil {
-		return err
-	}
-	s.next = append(start, command...)
-	return nil
-}
-
-func (s *checkedStream) identify(kind uint16, body []byte) error {
-	var name, id, base string
-	for attr, value := range attributes(body) {
-		switch attr {
-		case attributePath:
-			name = string(value)
-		case attributeUUID:
-			id = formatUUID(value)
-		case attributeCloneUUID:
-			base = formatUUID(value)
-		}
-	}
-	if kind == commandSubvol && s.want.baseID == "" || kind == commandSnapshot && s.want.baseID != "" {
-		if name == s.want.name && id == s.want.id && base == s.want.baseID {
-			return nil
-		}
-	}
-	return fmt.Errorf("%w: it is of %q (%s) as a difference to %q, not of %q (%s) to %q",
-		errStream, name, id, base, s.want.name, s.want.id, s.want.baseID)
-}
-
-// check refuses what would be written outside the snapshot, whoever sends it.
-func (s *checkedStream) check(kind uint16, body []byte) error {
-	if kind == commandSubvol || kind == commandSnapshot {
-		return fmt.Errorf("%w: a second snapshot in the stream", errStream)
-	}
-	for attr, value := range attributes(body) {
-		switch attr {
-		case attributePathLink:
-			if kind == commandSymlink {
-				continue // what a symbolic link says is only text
-			}
-		case attributePath, attributePathTo, attributeClonePath:
-		default:
-			continue
-		}
-		if name := string(value); path.IsAbs(name) || slices.Contains(strings.Split(name, "/"), "..") {
-			return fmt.Errorf("%w: path %q", errStream, name)
-		}
+	if version := binary.LittleEndian.Uint32(header[len(streamMagic):]); version != streamVersion {
+		return fmt.Errorf("%w: version %d of the send stream is not known", errStream, version)
 	}
 	return nil
 }
 
-// attributes goes through a command's; data is last and, from version 2 of the format on, has no length.
-func attributes(body []byte) func(yield func(uint16, []byte) bool) {
-	return func(yield func(uint16, []byte) bool) {
-		for len(body) >= 4 {
-			kind, size := binary.LittleEndian.Uint16(body), int(binary.LittleEndian.Uint16(body[2:]))
-			if kind == attributeData {
-				return
-			}
-			body = body[4:]
-			if size > len(body) {
-				return
-			}
-			if !yield(kind, body[:size]) {
-				return
-			}
-			body = body[size:]
-		}
-	}
-}
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func formatUUID(value []byte) string {
-	var u uuid
-	copy(u[:], value)
-	return u.String()
+// parseCommand takes a whole command apart, whose checksum it compares and zeroes: the kernel's crc32c begins at 0 and
+// is not inverted.
+func parseCommand(raw []byte) (*command, error) {
+	c := &command{verb: verb(binary.LittleEndian.Uint16(raw[4:]))}
+	sum := binary.LittleEndian.Uint32(raw[6:])
+	clear(raw[6:headerSize])
+	if ^crc32.Update(^uint32(0), castagnoli, raw) != sum {
+		return nil, fmt.Errorf("%w: command %d is damaged", errStream, c.verb)
+	}
+	for body := raw[headerSize:]; len(body) > 0; {
+		if len(body) < 4 {
+			return nil, fmt.Errorf("%w: command %d is malformed", errStream, c.verb)
+		}
+		f, size := field(binary.LittleEndian.Uint16(body)), int(binary.LittleEndian.Uint16(body[2:]))
+		body = body[4:]
+		if f == 0 || f >= fieldEnd || size > len(body) {
+			return nil, fmt.Errorf("%w: command %d has a field %d of %d bytes", errStream, c.verb, f, size)
+		}
+		c.fields[f], body = body[:size:size], body[size:]
+	}
+	return c, nil
 }
 
 // cut is an end of the input where none belongs.

@@ -128,9 +128,9 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 }
 
 // Receive calls the driver behind.
-func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) (got cluster.Snapshot, err error) {
+func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string, announced backend.Announced, r io.Reader) (got cluster.Snapshot, err error) {
 	err = with(d, "receive", id, func(inner backend.Replicator) error {
-		got, err = inner.Receive(ctx, id, want, base, r)
+		got, err = inner.Receive(ctx, id, base, announced, r)
 		return err
 	})
 	return got, err

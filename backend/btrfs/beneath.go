@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// beneath keeps every path that a stream names inside one subvolume: symbolic links are not followed and no mount is
+// crossed, whoever sends the stream and whatever it has made there (openat2(2)).
+type beneath struct {
+	root   int
+	dir    string // whose descriptor is kept
+	dirFD  int
+	file   string // the file being written, whose descriptor is kept
+	fileFD int
+}
+
+const closed = -1
+
+func openBeneath(dir string) (*beneath, error) {
+	root, err := openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &beneath{root: root, dirFD: closed, fileFD: closed}, nil
+}
+
+// forget closes what is kept open; to be called when a name may mean something else than before.
+func (b *beneath) forget() error {
+	var errs []error
+	for _, fd := range []*int{&b.dirFD, &b.fileFD} {
+		if *fd != closed {
+			errs = append(errs, unix.Close(*fd))
+			*fd = closed
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (b *beneath) close() error { return errors.Join(b.forget(), unix.Close(b.root)) }
+
+// open opens a path; "" is the subvolume itself.
+func (b *beneath) open(name string, flags uint64) (int, error) {
+	if name == "" {
+		name = "."
+	}
+	for {
+		fd, err := unix.Openat2(b.root, name, &unix.OpenHow{
+			Flags:   flags | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+		})
+		if err == nil {
+			return fd, nil
+		}
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return closed, fmt.Errorf("open %q: %w", name, err)
+		}
+	}
+}
+
+// parent is the folder that holds a path, kept open, and the path's last name.
+func (b *beneath) parent(name string) (int, string, error) {
+	if name == "" {
+		return b.root, ".", nil
+	}
+	dir, last := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	if dir == "" {
+		return b.root, last, nil
+	}
+	if b.dirFD != closed && b.dir == dir {
+		return b.dirFD, last, nil
+	}
+	fd, err := b.open(dir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return closed, "", err
+	}
+	if b.dirFD != closed {
+		err = unix.Close(b.dirFD)
+	}
+	b.dir, b.dirFD = dir, fd
+	return fd, last, err
+}
+
+// writable is the file's descriptor, kept open for the next write.
+func (b *beneath) writable(name string) (int, error) {
+	if b.fileFD != closed && b.file == name {
+		return b.fileFD, nil
+	}
+	fd, err := b.data(name, unix.O_WRONLY)
+	if err != nil {
+		return closed, err
+	}
+	if b.fileFD != closed {
+		err = unix.Close(b.fileFD)
+	}
+	b.file, b.fileFD = name, fd
+	return fd, err
+}
+
+// data opens a file's data, of a regular file only: opening anything else may wait, and a device's data is outside.
+func (b *beneath) data(name string, flags int) (fd int, err error) {
+	err = b.found(name, func(found int, path string) error {
+		var st unix.Stat_t
+		if err := unix.Fstat(found, &st); err != nil {
+			return fmt.Errorf("stat %q: %w", name, err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return fmt.Errorf("%w: %q has no data", errStream, name)
+		}
+		if fd, err = unix.Open(path, flags|unix.O_NOATIME|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("open %q: %w", name, err)
+		}
+		return nil
+	})
+	return fd, err
+}
+
+// reached calls f with a path by which calls that know no descriptor reach the very object, a symbolic link included.
+func (b *beneath) reached(name string, f func(path string) error) error {
+	return b.found(name, func(_ int, path string) error { return f(path) })
+}
+
+func (b *beneath) found(name string, f func(fd int, path string) error) error {
+	fd, err := b.open(name, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return f(fd, "/proc/self/fd/"+strconv.Itoa(fd))
+}
