@@ -216,8 +216,7 @@ func (a *applier) change(c *command) error {
 		key := string(c.bytes(fieldAttributeName))
 		return a.reached(c, name, func(path string) error { return unix.Removexattr(path, key) })
 	case verbTruncate:
-		size := int64(c.number(fieldSize))
-		return a.reached(c, name, func(path string) error { return unix.Truncate(path, size) })
+		return a.truncate(c, name, int64(c.number(fieldSize)))
 	case verbMode:
 		mode := uint32(c.number(fieldMode))
 		return a.reached(c, name, func(path string) error { return unix.Chmod(path, mode) })
@@ -229,6 +228,21 @@ func (a *applier) change(c *command) error {
 			return unix.UtimesNanoAt(dir, last, times, unix.AT_SYMLINK_NOFOLLOW)
 		})
 	}
+}
+
+// truncate writes too: zeros after the new end.
+func (a *applier) truncate(c *command, name string, size int64) error {
+	if c.err != nil {
+		return c.err
+	}
+	fd, err := a.tree.writable(name)
+	if err == nil {
+		err = unix.Ftruncate(fd, size)
+	}
+	if err != nil {
+		return fmt.Errorf("truncate %q: %w", name, err)
+	}
+	return nil
 }
 
 func (a *applier) reached(c *command, name string, f func(path string) error) error {

@@ -18,11 +18,21 @@ type beneath struct {
 	root   int
 	dir    string // whose descriptor is kept
 	dirFD  int
-	file   string // the file being written, whose descriptor is kept
+	file   string // the file being written, whose descriptor is the last of written
 	fileFD int
+
+	written []int // descriptors of files that were written, for reachedDisk
+	more    bool  // there were more of them
 }
 
-const closed = -1
+const (
+	closed = -1
+	// mostWritten bounds the descriptors that are kept for a look at their files' errors.
+	mostWritten = 256
+)
+
+// errDisk says that what was written did not all reach the disk.
+var errDisk = errors.New("the disk below the pool refused a write (the kernel's log has more)")
 
 func openBeneath(dir string) (*beneath, error) {
 	root, err := openDir(dir)
@@ -32,19 +42,42 @@ func openBeneath(dir string) (*beneath, error) {
 	return &beneath{root: root, dirFD: closed, fileFD: closed}, nil
 }
 
-// forget closes what is kept open; to be called when a name may mean something else than before.
+// forget lets go of what is kept by its name; to be called when a name may mean something else than before.
 func (b *beneath) forget() error {
-	var errs []error
-	for _, fd := range []*int{&b.dirFD, &b.fileFD} {
-		if *fd != closed {
-			errs = append(errs, unix.Close(*fd))
-			*fd = closed
-		}
+	b.fileFD = closed
+	if b.dirFD == closed {
+		return nil
 	}
+	err := unix.Close(b.dirFD)
+	b.dirFD = closed
+	return err
+}
+
+func (b *beneath) close() error {
+	errs := []error{b.forget(), unix.Close(b.root)}
+	for _, fd := range b.written {
+		errs = append(errs, unix.Close(fd))
+	}
+	b.written = nil
 	return errors.Join(errs...)
 }
 
-func (b *beneath) close() error { return errors.Join(b.forget(), unix.Close(b.root)) }
+// reachedDisk says whether all that was written has been; to be called after a snapshot has written it out. A write that
+// the disk refuses is the error of nobody who does not ask: a snapshot is taken of what is left. Each file is asked,
+// which costs nothing; after very many files the filesystem is, which writes out other datasets' data too.
+func (b *beneath) reachedDisk() error {
+	var errs []error
+	for _, fd := range b.written {
+		errs = append(errs, unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE))
+	}
+	if b.more {
+		errs = append(errs, unix.Syncfs(b.root))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w: %w", errDisk, err)
+	}
+	return nil
+}
 
 // open opens a path; "" is the subvolume itself.
 func (b *beneath) open(name string, flags uint64) (int, error) {
@@ -89,20 +122,27 @@ func (b *beneath) parent(name string) (int, string, error) {
 	return fd, last, err
 }
 
-// writable is the file's descriptor, kept open for the next write.
+// writable is the file's descriptor, kept open for the next write and for reachedDisk.
 func (b *beneath) writable(name string) (int, error) {
 	if b.fileFD != closed && b.file == name {
 		return b.fileFD, nil
+	}
+	if len(b.written) == mostWritten {
+		// The oldest goes: errors that it has not told of yet are the filesystem's too.
+		b.more = true
+		oldest := b.written[0]
+		b.written = b.written[1:]
+		if err := unix.Close(oldest); err != nil {
+			return closed, err
+		}
 	}
 	fd, err := b.data(name, unix.O_WRONLY)
 	if err != nil {
 		return closed, err
 	}
-	if b.fileFD != closed {
-		err = unix.Close(b.fileFD)
-	}
+	b.written = append(b.written, fd)
 	b.file, b.fileFD = name, fd
-	return fd, err
+	return fd, nil
 }
 
 // data opens a file's data, of a regular file only: opening anything else may wait, and a device's data is outside.

@@ -42,6 +42,12 @@ func newPool(t testing.TB, size int64) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newPoolIn(t, dir, size)
+}
+
+// newPoolIn makes a pool in a folder and removes the folder with it.
+func newPoolIn(t testing.TB, dir string, size int64) *harness {
+	t.Helper()
 	t.Cleanup(func() {
 		points, err := filepath.Glob(filepath.Join(dir, "flocker", "*"))
 		for _, point := range points {

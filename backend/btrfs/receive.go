@@ -126,12 +126,15 @@ func (in *incoming) fill(ctx context.Context, want cluster.Snapshot, r io.Reader
 		}
 		err := a.run(ctx, &roomReader{Reader: r, driver: in.driver})
 		marking.Wait()
-		return errors.Join(err, marked, a.close())
+		if err = errors.Join(err, marked, ctx.Err()); err != nil {
+			err = errors.Join(err, a.close())
+		}
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
-	return in.accept(want)
+	return errors.Join(in.accept(context.WithoutCancel(ctx), want, tree), a.close())
 }
 
 // endsWithin bounds the wait for a reader to end with its context.
@@ -148,14 +151,15 @@ func unlessEnded(ctx context.Context, f func() error) error {
 	case <-ctx.Done():
 	}
 	select {
-	case <-done: //nolint:errcheck // it was given up
+	case err := <-done:
+		return err
 	case <-time.After(endsWithin):
+		return ctx.Err()
 	}
-	return ctx.Err()
 }
 
 // accept compares what was received with what was announced, and lets it appear.
-func (in *incoming) accept(want cluster.Snapshot) error {
+func (in *incoming) accept(ctx context.Context, want cluster.Snapshot, tree *beneath) error {
 	of, err := attribute(in.tree, datasetAttr)
 	if err != nil {
 		return err
@@ -173,7 +177,15 @@ func (in *incoming) accept(want cluster.Snapshot) error {
 	if err := in.driver.makeVolume(in.id); err != nil {
 		return err
 	}
-	return snapshotSubvolume(in.tree, in.driver.snapshot(in.id, want.Name), true)
+	path := in.driver.snapshot(in.id, want.Name)
+	if err := snapshotSubvolume(in.tree, path, true); err != nil {
+		return err
+	}
+	// Only now is everything written, or was refused; nobody has been told of the snapshot yet.
+	if err := tree.reachedDisk(); err != nil {
+		return errors.Join(fmt.Errorf("receive: %w", err), deleteSubvolume(ctx, path))
+	}
+	return nil
 }
 
 // markReceived gives a subvolume the identity of the content that it was sent from. A read-only snapshot of it keeps
