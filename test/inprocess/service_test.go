@@ -33,6 +33,9 @@ func newService(w *world) *service {
 func (s *service) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stop != nil { // of two crashes shortly after each other the first has begun the next process
+		return
+	}
 	users, agents := listen(s.w.t, s.users), listen(s.w.t, s.agents)
 	s.users, s.agents = users.Addr().String(), agents.Addr().String()
 	ready := make(chan struct{})
