@@ -220,9 +220,19 @@ func (r *run) takeBack(ctx context.Context, reason string) error {
 	return nil
 }
 
+// cleanAfter is how long the source's leftovers wait: where nodes share a machine, as in a development cluster, removing
+// them would take the processor from the target's first answers.
+const cleanAfter = 150 * time.Millisecond
+
 // clean turns the source's copies into replicas, removes its containers and ends the
 // move with its report.
 func (r *run) clean(ctx context.Context) error {
+	timer := time.NewTimer(cleanAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 	report := r.times.snapshot()
 	r.node.keepReport(r.move.ID, report)
 	r.node.fault(BeforeCleaned)

@@ -311,7 +311,8 @@ func (w *waking) decide(ctx context.Context, t api.MoveTransition) error {
 	}
 }
 
-// expose opens the gates and publishes the ports; the scratch marks go beside it.
+// expose opens the gates and publishes the ports. The scratch marks stay for the agent's next round: taking one away
+// waits for the disk, at which the application's first writes arrive just now.
 func (w *waking) expose(ctx context.Context) error {
 	defer w.times.measure("expose")(0)
 	g, exposing := errgroup.WithContext(ctx)
@@ -321,9 +322,6 @@ func (w *waking) expose(ctx context.Context) error {
 				return w.node.Exposer.Expose(exposing, app, w.move.Revision)
 			})
 		})
-	}
-	for _, d := range w.datasets {
-		g.Go(func() error { return w.node.Pool.SetEpoch(exposing, d.ID, d.Epoch, "") })
 	}
 	err := g.Wait()
 	w.node.fault(AfterExpose)
