@@ -20,9 +20,10 @@ const (
 	embeddedMaxRequest = 8 << 20
 	embeddedQuota      = 4 << 30
 	embeddedRetention  = "1h"
-	// A single member elects itself within two ticks of its start; shorter ones make the idle process wake more often.
-	embeddedTick     = 200 // ms
-	embeddedElection = 2000
+	// A single member elects itself one tick to the election time after its start (etcd advances its clock to one tick before
+	// the earliest moment); shorter ticks make the idle process wake more often. The election takes five ticks at least.
+	embeddedTick     = 300 // ms
+	embeddedElection = 1500
 	// The write-ahead log has every write already; the database file may follow in fewer steps.
 	embeddedBatch = 500 * time.Millisecond
 )
