@@ -40,10 +40,7 @@ func (r *run) copy(ctx context.Context) error {
 	if err := r.findBases(ctx); err != nil {
 		return err
 	}
-	budget := r.move.Options.GapBudget.Std()
-	if budget == 0 {
-		budget = defaultGapBudget
-	}
+	budget := budgetOf(r.move)
 	most := r.move.Options.MaxRounds
 	if most == 0 {
 		most = defaultMaxRounds
@@ -74,9 +71,14 @@ func (r *run) copy(ctx context.Context) error {
 			converged = predicted <= budget
 		}
 	}
+	last, known := forecast(rounds[len(rounds)-1])
+	if !known {
+		last = budget
+	}
+	desired, _ := r.node.View()
+	predicted, _ := predictGap(r.move, r.apps, desired, last)
 	r.times.change(func(rep *cluster.MoveReport) {
-		predicted, _ := forecast(rounds[len(rounds)-1])
-		rep.Rounds, rep.Converged, rep.PredictedGap = len(rounds), converged, cluster.Duration(predicted)
+		rep.Rounds, rep.Converged, rep.PredictedGap = len(rounds), converged, predicted
 	})
 	return nil
 }

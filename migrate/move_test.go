@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -25,6 +26,9 @@ func TestMoveTakesTheApplicationWithItsData(t *testing.T) {
 	}
 	if m.Report == nil || m.Report.Gap <= 0 || m.Report.Rounds < 2 || m.Report.Bytes == 0 {
 		t.Errorf("report %+v", m.Report)
+	}
+	if predicted := m.Report.PredictedGap.Std(); predicted < 400*time.Millisecond || predicted > 2*time.Second {
+		t.Errorf("predicted gap %v; want what a stop, the last delta and a start usually take", predicted)
 	}
 	if d, _ := w.state.read(); d.Datasets[data].Owner != beta || d.Datasets[data].Epoch != 2 {
 		t.Errorf("dataset %+v", d.Datasets[data])

@@ -28,7 +28,7 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 	for _, id := range m.Datasets {
 		sets = append(sets, desired.Datasets[id])
 	}
-	report.PredictedGap, report.Basis = predictGap(m, apps, desired)
+	report.PredictedGap, report.Basis = predictGap(m, apps, desired, budgetOf(m))
 	if !report.OK() {
 		return report, nil
 	}
@@ -81,6 +81,14 @@ func (n *Node) checkImages(ctx context.Context, apps []cluster.Application, miss
 	return c.all, nil
 }
 
+// budgetOf is how long the last delta of a move may take.
+func budgetOf(m cluster.Move) time.Duration {
+	if budget := m.Options.GapBudget.Std(); budget > 0 {
+		return budget
+	}
+	return defaultGapBudget
+}
+
 // What a cut-over takes where nothing is known of the application, measured with PostgreSQL
 // and Redis on btrfs: its stop, its start, and all else.
 const (
@@ -89,12 +97,8 @@ const (
 	usualRest  = 150 * time.Millisecond
 )
 
-// predictGap rests on the application's earlier moves where there are any.
-func predictGap(m cluster.Move, apps []cluster.Application, desired cluster.Desired) (cluster.Duration, string) {
-	budget := m.Options.GapBudget.Std()
-	if budget == 0 {
-		budget = defaultGapBudget
-	}
+// predictGap rests on the application's earlier moves where there are any, else on what the last delta is expected to take.
+func predictGap(m cluster.Move, apps []cluster.Application, desired cluster.Desired, last time.Duration) (cluster.Duration, string) {
 	var gaps []time.Duration
 	for _, old := range desired.Moves {
 		if old.Report != nil && old.Report.Gap > 0 && sharesApplication(old, m) {
@@ -106,7 +110,7 @@ func predictGap(m cluster.Move, apps []cluster.Application, desired cluster.Desi
 		return cluster.Duration(gaps[len(gaps)/2]), fmt.Sprintf("median of %d earlier moves of %s", len(gaps), strings.Join(m.Applications, ", "))
 	}
 	if len(apps) == 0 {
-		return cluster.Duration(budget + usualRest), "gap budget and usual times of storage"
+		return cluster.Duration(last + usualRest), "gap budget and usual times of storage"
 	}
 	stop := usualStop
 	for _, app := range apps {
@@ -114,7 +118,7 @@ func predictGap(m cluster.Move, apps []cluster.Application, desired cluster.Desi
 			stop = max(stop, min(timeout, time.Second))
 		}
 	}
-	return cluster.Duration(stop + usualStart + usualRest + budget), "usual times of a database; no earlier move of " + strings.Join(m.Applications, ", ")
+	return cluster.Duration(stop + usualStart + usualRest + last), "usual times of a database; no earlier move of " + strings.Join(m.Applications, ", ")
 }
 
 func sharesApplication(a, b cluster.Move) bool {
