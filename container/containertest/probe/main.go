@@ -32,13 +32,13 @@ func probe(args []string) (int, error) {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	memory := fill(b.Fill)
 	defer runtime.KeepAlive(memory)
-	for _, line := range b.Print {
-		fmt.Println(line)
-	}
 	if b.Write != "" {
 		if err := os.WriteFile(b.Write, []byte("written"), 0o644); err != nil {
 			return 0, err
 		}
+	}
+	for _, line := range b.Print {
+		fmt.Println(line)
 	}
 	if b.Listen != "" {
 		if err := listen(b.Listen); err != nil {
