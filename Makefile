@@ -8,7 +8,7 @@ export GOTOOLCHAIN ?= auto
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TOOL    := go tool -modfile=tools/go.mod
 BUILD   := CGO_ENABLED=0 go build -trimpath -buildvcs=false
-FAST    := $(TOOL) gotestsum --format pkgname --rerun-fails=2 --rerun-fails-max-failures=10 --packages=./... -- -race -short -parallel 8 -timeout 10m
+FAST    := $(TOOL) gotestsum --format pkgname -- -race -short -parallel 8 -timeout 10m ./...
 
 .PHONY: help
 help: ## list the targets

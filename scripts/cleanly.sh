@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # cleanly.sh COMMAND...: runs the command as root and fails if it leaves anything of ours behind on
-# this machine: a loop device, a mount, a container, a volume, a network or a process. Then stops the engine if
+# this machine: a loop device, a mount, a container, a volume, a network, a process or an administrator's configuration. Then stops the engine if
 # it is ours. Says nothing where all is well, so that the command has the last word.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -18,6 +18,7 @@ traces() {
 	ps -e -o pid=,comm= | awk '$2 == "flocker" || $2 ~ /\.test$/ {print "process", $0}'
 	docker ps --all --filter label=flocker.dev --format 'container {{.Names}}'
 	docker volume ls --filter label=flocker.dev --format 'volume {{.Name}}'
+	find ~/.flocker -mindepth 1 -maxdepth 1 -name 'dev-*' -printf 'configuration of a development cluster %p\n' 2>/dev/null
 	docker network ls --filter label=flocker.dev --format 'network {{.Name}}'
 }
 

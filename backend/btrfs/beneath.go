@@ -21,7 +21,7 @@ type beneath struct {
 	file   string // the file being written, whose descriptor is the last of written
 	fileFD int
 
-	written []int // descriptors of files that were written, for reachedDisk
+	written []int // descriptors of files that were written, for writeOut
 	more    bool  // there were more of them
 }
 
@@ -62,13 +62,16 @@ func (b *beneath) close() error {
 	return errors.Join(errs...)
 }
 
-// reachedDisk says whether all that was written has been; to be called after a snapshot has written it out. A write that
-// the disk refuses is the error of nobody who does not ask: a snapshot is taken of what is left. Each file is asked,
-// which costs nothing; after very many files the filesystem is, which writes out other datasets' data too.
-func (b *beneath) reachedDisk() error {
+// writeOut has the disk take all that was written, and says whether it did. A write that the disk refuses is the error of
+// nobody who does not ask: a snapshot is taken of what is left. Each file is asked; after very many files the filesystem
+// is, which writes out other datasets' data too.
+func (b *beneath) writeOut() error {
+	const begin, whole = unix.SYNC_FILE_RANGE_WRITE, unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	var errs []error
-	for _, fd := range b.written {
-		errs = append(errs, unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE))
+	for _, how := range []int{begin, whole} { // all begin before any is waited for
+		for _, fd := range b.written {
+			errs = append(errs, unix.SyncFileRange(fd, 0, 0, how))
+		}
 	}
 	if b.more {
 		errs = append(errs, unix.Syncfs(b.root))
@@ -122,7 +125,7 @@ func (b *beneath) parent(name string) (int, string, error) {
 	return fd, last, err
 }
 
-// writable is the file's descriptor, kept open for the next write and for reachedDisk.
+// writable is the file's descriptor, kept open for the next write and for writeOut.
 func (b *beneath) writable(name string) (int, error) {
 	if b.fileFD != closed && b.file == name {
 		return b.fileFD, nil

@@ -134,7 +134,7 @@ func (in *incoming) fill(ctx context.Context, want cluster.Snapshot, r io.Reader
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
-	return errors.Join(in.accept(context.WithoutCancel(ctx), want, tree), a.close())
+	return errors.Join(in.accept(want, tree), a.close())
 }
 
 // endsWithin bounds the wait for a reader to end with its context.
@@ -159,7 +159,7 @@ func unlessEnded(ctx context.Context, f func() error) error {
 }
 
 // accept compares what was received with what was announced, and lets it appear.
-func (in *incoming) accept(ctx context.Context, want cluster.Snapshot, tree *beneath) error {
+func (in *incoming) accept(want cluster.Snapshot, tree *beneath) error {
 	of, err := attribute(in.tree, datasetAttr)
 	if err != nil {
 		return err
@@ -174,18 +174,14 @@ func (in *incoming) accept(ctx context.Context, want cluster.Snapshot, tree *ben
 	if info.receivedUUID.String() != want.ID {
 		return fmt.Errorf("receive: %w: it is marked as %s", errStream, info.receivedUUID)
 	}
+	// Before it appears: whoever looks, or dies, in between must not find a snapshot with holes.
+	if err := tree.writeOut(); err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
 	if err := in.driver.makeVolume(in.id); err != nil {
 		return err
 	}
-	path := in.driver.snapshot(in.id, want.Name)
-	if err := snapshotSubvolume(in.tree, path, true); err != nil {
-		return err
-	}
-	// Only now is everything written, or was refused; nobody has been told of the snapshot yet.
-	if err := tree.reachedDisk(); err != nil {
-		return errors.Join(fmt.Errorf("receive: %w", err), deleteSubvolume(ctx, path))
-	}
-	return nil
+	return snapshotSubvolume(in.tree, in.driver.snapshot(in.id, want.Name), true)
 }
 
 // markReceived gives a subvolume the identity of the content that it was sent from. A read-only snapshot of it keeps

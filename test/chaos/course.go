@@ -148,10 +148,10 @@ func (c *course) node() string { return lab.Node(1 + c.choose.IntN(c.lab.Nodes))
 
 // rest waits until the cluster has come to rest by itself, and looks at everything.
 func (c *course) rest(ctx context.Context) error {
+	began := time.Now()
 	if err := c.lab.Mend(ctx); err != nil {
 		return fmt.Errorf("end all faults: %w", err)
 	}
-	began := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, restTime)
 	defer cancel()
 	if _, err := c.lab.Settle(bounded); err != nil {

@@ -26,7 +26,7 @@ type verdict struct {
 	Minutes float64        `json:"minutes"`
 	Moves   map[string]int `json:"moves"`  // by how they ended
 	Faults  map[string]int `json:"faults"` // by kind
-	// Acknowledged counts records, Slowest is the longest time in which the cluster came to rest.
+	// Acknowledged counts records, Slowest is the longest time in which the cluster came to rest once its faults were being ended.
 	Acknowledged map[string]int `json:"acknowledged"`
 	Slowest      int64          `json:"slowest_rest_ms"`
 	OK           bool           `json:"ok"`

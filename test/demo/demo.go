@@ -86,25 +86,7 @@ func (d *demo) bringUp(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.lab.Deploy(ctx, applications(), "version: 1\nnodes:\n  node1: [postgres, redis]\n")
-}
-
-func applications() string {
-	return `version: 2
-applications:
-  postgres:
-    image: postgres:17
-    environment: {POSTGRES_PASSWORD: ` + password + `}
-    ports: [{internal: 5432, external: 5432}]
-    volumes: [{dataset: postgres-data, mountpoint: /var/lib/postgresql/data}]
-    hooks: {preset: postgres}
-  redis:
-    image: redis:8
-    command: [redis-server, --appendonly, "yes", --appendfsync, always, --save, ""]
-    ports: [{internal: 6379, external: 6379}]
-    volumes: [{dataset: redis-data, mountpoint: /data}]
-    hooks: {preset: redis}
-`
+	return d.lab.Deploy(ctx, lab.ApplicationFile(password), "version: 1\nnodes:\n  node1: [postgres, redis]\n")
 }
 
 // fill gives both databases data and starts their writers.

@@ -27,11 +27,13 @@ const (
 	redisValues      = 20_000 // of 1 kB
 )
 
-const databases = `version: 2
+// ApplicationFile describes PostgreSQL, with a password, and Redis, both so that what they acknowledge is durable.
+func ApplicationFile(password string) string {
+	return `version: 2
 applications:
   postgres:
     image: postgres:17
-    environment: {POSTGRES_PASSWORD: ` + databasePassword + `}
+    environment: {POSTGRES_PASSWORD: ` + password + `}
     ports: [{internal: 5432, external: 5432}]
     volumes: [{dataset: postgres-data, mountpoint: /var/lib/postgresql/data}]
     hooks: {preset: postgres}
@@ -42,6 +44,7 @@ applications:
     volumes: [{dataset: redis-data, mountpoint: /data}]
     hooks: {preset: redis}
 `
+}
 
 // guardedDatabases is how the databases are known from outside.
 func guardedDatabases() []Guarded {
@@ -58,7 +61,7 @@ func (l *Lab) StartDatabases(ctx context.Context, node string, scale int) (*Data
 			return nil, err
 		}
 	}
-	if err := l.Deploy(ctx, databases, "version: 1\nnodes:\n  "+node+": [postgres, redis]\n"); err != nil {
+	if err := l.Deploy(ctx, ApplicationFile(databasePassword), "version: 1\nnodes:\n  "+node+": [postgres, redis]\n"); err != nil {
 		return nil, err
 	}
 	if _, err := l.Exec(ctx, node, "docker", "exec", "flocker--postgres",
