@@ -17,7 +17,11 @@ type life struct {
 
 func newLife() *life { return &life{dead: make(chan struct{}), buried: make(chan struct{})} }
 
-func (l *life) end() { l.once.Do(func() { close(l.dead) }) }
+// end ends the life, and says whether it had not ended before.
+func (l *life) end() (first bool) {
+	l.once.Do(func() { close(l.dead); first = true })
+	return first
+}
 
 func (l *life) over() bool {
 	select {

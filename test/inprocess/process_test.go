@@ -82,9 +82,11 @@ func (n *node) start() {
 	}()
 }
 
-// kill is SIGKILL: at once, without any clean-up; the kernel closes what was open.
-func (p *process) kill() {
-	p.end()
+// kill is SIGKILL: at once, without any clean-up; the kernel closes what was open. It says whether the process lived.
+func (p *process) kill() bool {
+	if !p.end() {
+		return false
+	}
 	p.node.link.leadTo("")
 	p.mu.Lock()
 	for _, c := range p.conns {
@@ -92,12 +94,16 @@ func (p *process) kill() {
 	}
 	p.mu.Unlock()
 	p.cancel()
+	return true
 }
 
 // crash kills the process, and begins the next one after a while.
+//
+// A process dies once: the second of two crashes must not begin a second agent beside the one that the first begins.
 func (p *process) crash(away time.Duration) {
-	p.kill()
-	p.node.w.after(away, p.node.start)
+	if p.kill() {
+		p.node.w.after(away, p.node.start)
+	}
 }
 
 // stop ends the process in good order.
