@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,11 +28,22 @@ import (
 
 // Network is the node's network as the agent uses it; network.Network and its in-memory twin have it.
 type Network interface {
-	// Ensure makes what containers need of the node's network, where it is not there yet.
-	Ensure(ctx context.Context) error
+	// Join makes this node part of the cluster network; the container runtime has its part of it already.
+	Join(ctx context.Context, f network.Fabric) error
 	gates
+	hearing
 	Listening(ctx context.Context) (map[network.Port]string, error)
+	// Publish leads the node's ports to applications, wherever they are.
 	Publish(ctx context.Context, set []network.Publication) error
+}
+
+// hearing decides which applications are heard from this node, by their addresses.
+type hearing interface {
+	Live(ctx context.Context, addrs []netip.Addr) error
+	Lives(ctx context.Context) ([]netip.Addr, error)
+	Enliven(ctx context.Context, addr netip.Addr) error
+	Deaden(ctx context.Context, addr netip.Addr) error
+	Hold(ctx context.Context, addr netip.Addr, limit time.Duration) error
 }
 
 // gates keep traffic from a container's network namespace, and look inside it.
@@ -78,13 +91,19 @@ type Agent struct {
 	expose  *exposure
 	lives   *lives
 	ready   *readiness
-	wake    *converge.Waker
+	// listeners is who uses the node's ports besides applications.
+	listeners *listeners
+	wake      *converge.Waker
+
+	// Of the loop alone.
+	joined network.Fabric   // the cluster network that this node is part of; none once the runtime was away
+	names  map[string]named // what each holder was told
+	member chan struct{}    // closed once this node has joined
 
 	mu       sync.Mutex
 	observed cluster.Observed // the last complete look
-	prepared bool             // the node's network is as it should be; false again once the runtime was away
 	active   map[cluster.MoveID]*transitions
-	places   map[string]place // where each application's holder is on the network
+	places   map[string]string // each application's network namespace
 }
 
 // New makes an agent, with the part of it that carries out moves.
@@ -100,9 +119,13 @@ func New(c Config) *Agent {
 		lives:   lives,
 		ready:   newReadiness(),
 		active:  map[cluster.MoveID]*transitions{},
-		places:  map[string]place{},
+		places:  map[string]string{},
+		names:   map[string]named{},
+		member:  make(chan struct{}),
+
+		listeners: &listeners{},
 	}
-	a.expose = &exposure{agent: a, ports: map[string][]network.Publication{}}
+	a.expose = &exposure{agent: a}
 	a.mover = &migrate.Node{
 		ID: c.Node, Store: a, Peers: c.Peers, Streams: c.Streams,
 		Pool: c.Pool, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,
@@ -121,6 +144,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.keepSession(ctx); return nil })
 	g.Go(func() error { a.forward(ctx, events); return nil })
+	g.Go(func() error { a.watchPorts(ctx); return nil })
 	g.Go(func() error {
 		loop := converge.Loop{Wake: a.wake, Round: a.round, Rest: a.rest, Log: a.Log}
 		return loop.Run(ctx)

@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
-	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 	"github.com/flocker-project/flocker/migrate"
@@ -26,7 +24,11 @@ func (a *Agent) doContainer(ctx context.Context, s plan.Step) error {
 		if err := a.ensureImage(ctx, app.Image); err != nil {
 			return fmt.Errorf("application %s: %w", app.Name, err)
 		}
-		_, err := a.Engine.Create(ctx, a.containerSpec(app))
+		spec, err := a.mover.ContainerSpec(app)
+		if err != nil {
+			return err
+		}
+		_, err = a.Engine.Create(ctx, spec)
 		return err
 	case plan.StartContainer:
 		if err := a.Engine.Start(ctx, s.Application); err != nil {
@@ -52,20 +54,6 @@ func (a *Agent) doContainer(ctx context.Context, s plan.Step) error {
 	}
 }
 
-// containerSpec is the application as this node runs it.
-func (a *Agent) containerSpec(app cluster.Application) container.Spec {
-	spec := container.Spec{Application: app}
-	for _, v := range app.Volumes {
-		spec.Mounts = append(spec.Mounts, container.Mount{
-			Dataset:  v.Dataset,
-			Source:   filepath.Join(a.Pool.MountPath(v.Dataset), backend.DataDir),
-			Target:   v.MountPoint,
-			ReadOnly: v.ReadOnly,
-		})
-	}
-	return spec
-}
-
 func (a *Agent) ensureImage(ctx context.Context, ref string) error {
 	_, _, err := a.Engine.HasImage(ctx, ref)
 	if err == nil || !errors.Is(err, container.ErrImageMissing) {
@@ -78,9 +66,9 @@ func (a *Agent) ensureImage(ctx context.Context, ref string) error {
 }
 
 func (a *Agent) setGate(ctx context.Context, app string, open bool) error {
-	p, err := a.place(ctx, app)
+	netns, err := a.place(ctx, app)
 	if err != nil {
 		return err
 	}
-	return a.Network.SetGate(ctx, p.netns, open)
+	return a.Network.SetGate(ctx, netns, open)
 }

@@ -5,6 +5,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,8 @@ func (a *Agent) discover(ctx context.Context) (cluster.Observed, error) {
 	if err != nil {
 		return o, fmt.Errorf("look at containers: %w", err)
 	}
+	o.Ports = a.listeners.withContainers(found)
+	a.forgetPlaces(found)
 	for _, f := range found {
 		if !f.Ours {
 			a.noteForeign(o.Foreign, f)
@@ -72,40 +75,47 @@ func (a *Agent) noteForeign(foreign map[cluster.DatasetID]string, f container.Fo
 	}
 }
 
-// place is where an application's holder is on the network.
-type place struct{ netns, address string }
-
-// place finds the application's holder. A place that was seen before is good as long
-// as the namespace is there: it belongs to one process.
-func (a *Agent) place(ctx context.Context, app string) (place, error) {
+// place finds the application's network namespace. One that was seen before is good as long as it is there: it belongs
+// to one process.
+func (a *Agent) place(ctx context.Context, app string) (string, error) {
 	a.mu.Lock()
-	p, known := a.places[app]
+	netns, known := a.places[app]
 	a.mu.Unlock()
 	if known {
-		if _, err := os.Stat(p.netns); err == nil {
-			return p, nil
+		if _, err := os.Stat(netns); err == nil {
+			return netns, nil
 		}
 	}
 	found, err := a.Engine.List(ctx)
 	if err != nil {
-		return place{}, err
+		return "", err
 	}
 	for _, f := range found {
 		if f.Ours && f.Application == app && f.Netns != "" {
-			return a.sawPlace(f), nil
+			a.sawPlace(f)
+			return f.Netns, nil
 		}
 	}
-	return place{}, fmt.Errorf("network namespace of application %s: %w", app, container.ErrNotFound)
+	return "", fmt.Errorf("network namespace of application %s: %w", app, container.ErrNotFound)
 }
 
-func (a *Agent) sawPlace(f container.Found) place {
+// forgetPlaces forgets those whose holders are gone.
+func (a *Agent) forgetPlaces(found []container.Found) {
+	there := map[string]bool{}
+	for _, f := range found {
+		there[f.Application] = there[f.Application] || f.Ours && f.Netns != ""
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p := place{netns: f.Netns, address: f.Address}
-	if p.netns == "" {
+	maps.DeleteFunc(a.places, func(app, _ string) bool { return !there[app] })
+}
+
+func (a *Agent) sawPlace(f container.Found) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f.Netns == "" {
 		delete(a.places, f.Application)
 	} else {
-		a.places[f.Application] = p
+		a.places[f.Application] = f.Netns
 	}
-	return p
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -16,95 +17,202 @@ import (
 	"github.com/flocker-project/flocker/plan"
 )
 
-// exposure keeps the node's published ports as the plan wants them, and lets a move's
-// function take an application's ports away or bring them in without waiting for
-// the loop. While the function runs, the plan leaves them as they are.
+// exposure leads this node's ports to the applications of the cluster, and keeps who is heard from here as the plan wants
+// it. A move's function makes its own application unheard or heard without waiting for the loop; while it runs, the plan
+// leaves that one as it is.
 type exposure struct {
 	agent *Agent
 
 	mu      sync.Mutex
-	ports   map[string][]network.Publication // by application
-	checked time.Time                        // when the kernel's rules were last compared with ports
+	ports   []network.Publication
+	here    map[string]netip.Addr // who is heard from this node, by application; nil before the first look
+	held    map[string]netip.Addr // whose new connections wait here
+	decided map[string]time.Time  // when a move's function last decided, by application
+	checked time.Time             // when the kernel's rules were last compared
 }
 
-// recheckAfter is how long the kernel's rules are taken to be as they were made: rounds come in crowds, and a look
-// at the rules costs more than the rest of a round.
-const recheckAfter = 10 * time.Second
+const (
+	// recheckAfter is how long the kernel's rules are taken to be as they were made: rounds come in crowds, and a look
+	// at the rules costs more than the rest of a round.
+	recheckAfter = 10 * time.Second
+	// holdFor is how long new connections wait for an application that moves; the kernel ends it without us.
+	holdFor = 30 * time.Second
+)
 
-// settle publishes what the plan says.
-func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Observed) error {
+// settle makes the rules what the plan says of what was looked at from that time on.
+func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Observed, looked time.Time) error {
 	want := plan.Publications(d, o)
 	if !want.Known {
 		return nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	ports := map[string][]network.Publication{}
-	for app := range want.Leave {
-		if p, ok := e.ports[app]; ok {
-			ports[app] = p
+	e.leaveNewer(want, d, looked)
+	e.leaveUnready(want, o)
+	first := e.here == nil
+	if first {
+		if err := e.recall(ctx, want.Leave); err != nil {
+			return err
 		}
 	}
-	for _, p := range want.Publications {
-		ports[p.Application] = append(ports[p.Application], network.Publication{
-			Application: p.Application, Protocol: p.Protocol,
-			External: p.External, Address: p.Address, Internal: p.Internal,
-		})
+	ports := publications(want.Publications)
+	here := map[string]netip.Addr{}
+	for app := range want.Leave {
+		if addr, ok := e.here[app]; ok {
+			here[app] = addr
+		}
 	}
-	if maps.EqualFunc(ports, e.ports, slices.Equal) && time.Since(e.checked) < recheckAfter {
-		return nil
+	for app, text := range want.Here {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return fmt.Errorf("address of application %s: %w", app, err)
+		}
+		here[app] = addr
 	}
-	e.ports = ports
-	return e.publish(ctx)
+	unchanged := slices.Equal(ports, e.ports) && maps.Equal(here, e.here)
+	if !unchanged || first || time.Since(e.checked) >= recheckAfter {
+		if err := e.write(ctx, ports, here); err != nil {
+			return err
+		}
+	}
+	return e.letGo(ctx, want.Leave)
 }
 
-// publish makes the kernel's rules what ports says.
-func (e *exposure) publish(ctx context.Context) error {
-	var set []network.Publication
-	for _, ports := range e.ports {
-		set = append(set, ports...)
+// leaveNewer leaves those alone of whom a move's function has decided since: the look did not see it.
+func (e *exposure) leaveNewer(want plan.Exposure, d cluster.Desired, looked time.Time) {
+	for app, at := range e.decided {
+		if at.Before(looked) {
+			delete(e.decided, app)
+			continue
+		}
+		delete(want.Here, app)
+		want.Leave[app] = d.Applications[app].Address
+	}
+}
+
+// leaveUnready lets those wait on who are held for an application that is not back yet: it would refuse them. The kernel
+// bounds that.
+func (e *exposure) leaveUnready(want plan.Exposure, o cluster.Observed) {
+	for app, addr := range e.held {
+		c := o.Containers[app]
+		if _, here := want.Here[app]; here && (c.State != cluster.ContainerRunning || !c.Ready) {
+			delete(want.Here, app)
+			want.Leave[app] = addr.String()
+		}
+	}
+}
+
+// recall reads from the kernel who of those that a move decides on was heard when an earlier process ended.
+func (e *exposure) recall(ctx context.Context, undecided map[string]string) error {
+	lives, err := e.agent.Network.Lives(ctx)
+	if err != nil {
+		return err
+	}
+	e.here, e.held = map[string]netip.Addr{}, map[string]netip.Addr{}
+	for app, text := range undecided {
+		if i := slices.IndexFunc(lives, func(l netip.Addr) bool { return l.String() == text }); i >= 0 {
+			e.here[app] = lives[i]
+		}
+	}
+	return nil
+}
+
+// write makes the kernel's rules these.
+func (e *exposure) write(ctx context.Context, ports []network.Publication, here map[string]netip.Addr) error {
+	e.checked = time.Time{}
+	if err := e.agent.Network.Publish(ctx, ports); err != nil {
+		return err
+	}
+	if err := e.agent.Network.Live(ctx, slices.SortedFunc(maps.Values(here), netip.Addr.Compare)); err != nil {
+		return err
+	}
+	e.ports, e.here, e.checked = ports, here, time.Now()
+	return nil
+}
+
+// letGo ends the holds of moves that ended here: the application goes on where it was.
+func (e *exposure) letGo(ctx context.Context, undecided map[string]string) error {
+	for app, addr := range e.held {
+		if _, ok := undecided[app]; ok {
+			continue
+		}
+		if e.here[app] == addr {
+			if err := e.agent.Network.Enliven(ctx, addr); err != nil {
+				return fmt.Errorf("end the hold of application %s: %w", app, err)
+			}
+		}
+		delete(e.held, app) // one that is elsewhere has let them go there
+	}
+	return nil
+}
+
+func publications(all []plan.Publication) []network.Publication {
+	set := make([]network.Publication, len(all))
+	for i, p := range all {
+		set[i] = network.Publication{
+			Application: p.Application, Protocol: p.Protocol,
+			External: p.External, Address: p.Address, Internal: p.Internal,
+		}
 	}
 	slices.SortFunc(set, func(a, b network.Publication) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.External, b.External))
 	})
-	e.checked = time.Time{}
-	if err := e.agent.Network.Publish(ctx, set); err != nil {
-		return err
-	}
-	e.checked = time.Now()
-	return nil
+	return set
 }
 
-// Hide takes the application's ports away at once.
-func (e *exposure) Hide(ctx context.Context, app string) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.ports, app)
-	if err := e.publish(ctx); err != nil {
-		return fmt.Errorf("take the ports of application %s away: %w", app, err)
-	}
-	return nil
+// Hold lets new connections to the application wait; established ones go on.
+func (e *exposure) Hold(ctx context.Context, app cluster.Application) error {
+	return e.decide(app, func(addr netip.Addr) error {
+		if e.held == nil {
+			e.held = map[string]netip.Addr{}
+		}
+		e.held[app.Name] = addr
+		return e.agent.Network.Hold(ctx, addr, holdFor)
+	})
 }
 
-// Expose opens the application's gate and publishes its ports at once. It is only for
-// after a commit; while the move's function runs, the plan leaves them as they are.
+// Hide keeps the application from being heard from this node; all that comes for it waits, where it is held.
+func (e *exposure) Hide(ctx context.Context, app cluster.Application) error {
+	return e.decide(app, func(addr netip.Addr) error {
+		delete(e.here, app.Name)
+		return e.agent.Network.Deaden(ctx, addr)
+	})
+}
+
+// Expose opens the application's gate and lets it be heard from here; what waited for it anywhere comes. It is only for
+// after a commit.
 func (e *exposure) Expose(ctx context.Context, app cluster.Application, _ cluster.Revision) error {
 	at, err := e.agent.place(ctx, app.Name)
 	if err != nil {
 		return err
 	}
-	if err := e.agent.Network.SetGate(ctx, at.netns, true); err != nil {
+	if err := e.agent.Network.SetGate(ctx, at, true); err != nil {
 		return fmt.Errorf("open the gate of application %s: %w", app.Name, err)
 	}
-	var ports []network.Publication
-	for _, p := range app.Ports {
-		ports = append(ports, network.Publication{
-			Application: app.Name, Protocol: cmp.Or(p.Protocol, "tcp"),
-			External: p.External, Address: at.address, Internal: p.Internal,
-		})
+	return e.decide(app, func(addr netip.Addr) error {
+		if e.here == nil {
+			e.here = map[string]netip.Addr{}
+		}
+		e.here[app.Name] = addr
+		return e.agent.Network.Enliven(ctx, addr)
+	})
+}
+
+func (e *exposure) decide(app cluster.Application, do func(netip.Addr) error) error {
+	addr, err := netip.ParseAddr(app.Address)
+	if err != nil {
+		return fmt.Errorf("address of application %s: %w", app.Name, err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ports[app.Name] = ports
-	return e.publish(ctx)
+	defer func() {
+		if e.decided == nil {
+			e.decided = map[string]time.Time{}
+		}
+		e.decided[app.Name] = time.Now()
+	}()
+	if err := do(addr); err != nil {
+		return fmt.Errorf("application %s: %w", app.Name, err)
+	}
+	return nil
 }

@@ -80,7 +80,7 @@ func (m *mirror) stirring(e api.WatchEvent) bool {
 		return true
 	}
 	p := *e.Put
-	if len(p.Nodes)+len(p.Datasets)+len(p.Applications)+len(p.Moves)+len(p.Leases) > 0 {
+	if p.Fabric != (cluster.Fabric{}) || len(p.Nodes)+len(p.Datasets)+len(p.Applications)+len(p.Moves)+len(p.Leases) > 0 {
 		return true
 	}
 	for id, now := range p.Elsewhere {
@@ -149,6 +149,9 @@ func withPart(d cluster.Desired, e api.WatchEvent) cluster.Desired {
 		d.Elsewhere = fresh.Elsewhere
 	}
 	if e.Put != nil {
+		if e.Put.Fabric != (cluster.Fabric{}) {
+			d.Fabric = e.Put.Fabric
+		}
 		putPart(d, *e.Put)
 	}
 	if e.Delete != nil {

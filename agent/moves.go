@@ -182,15 +182,3 @@ func (a *Agent) view() (cluster.Desired, cluster.Observed) {
 	observed.Session = session.ID
 	return desired, observed
 }
-
-func (a *Agent) portsInUse(ctx context.Context) (map[string]string, error) {
-	listening, err := a.Network.Listening(ctx)
-	if err != nil {
-		return nil, err
-	}
-	ports := make(map[string]string, len(listening))
-	for p, who := range listening {
-		ports[fmt.Sprintf("%s/%d", p.Protocol, p.Number)] = who
-	}
-	return ports, nil
-}

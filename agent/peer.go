@@ -89,6 +89,9 @@ func (a *Agent) resumeFor(ctx context.Context, from pki.Identity, req api.Resume
 	if m.Source != from.Node || m.Target != a.Node {
 		return api.ResumeReply{}, fmt.Errorf("move %s is not from node %s to this one: %w", m.ID, from.Node, cluster.ErrForbidden)
 	}
+	if err := a.untilMember(ctx); err != nil {
+		return api.ResumeReply{}, err
+	}
 	// The move goes on when the source goes away: from here on it is the target's.
 	for {
 		reply, err := a.resume(context.WithoutCancel(ctx), req)
@@ -111,6 +114,9 @@ func (a *Agent) prepareFor(ctx context.Context, from pki.Identity, req api.Prepa
 		if err := a.mirror.reached(wait, req.Move.Revision); err != nil {
 			return api.PrepareReply{}, fmt.Errorf("node %s has not read of move %s yet: %w", a.Self.Name, req.Move.ID, cluster.ErrUnavailable)
 		}
+	}
+	if err := a.untilMember(ctx); err != nil {
+		return api.PrepareReply{}, err
 	}
 	return a.mover.Prepare(ctx, from.Node, req)
 }

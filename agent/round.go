@@ -10,13 +10,14 @@ import (
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/network"
 	"github.com/flocker-project/flocker/plan"
 )
 
 // round is one turn of the loop: look, report, plan, begin steps. Steps run beside
 // the loop and wake it when they end.
 func (a *Agent) round(ctx context.Context) error {
-	mark := a.objects.mark()
+	mark, looked := a.objects.mark(), time.Now()
 	observed, err := a.look(ctx)
 	if err != nil {
 		a.status.blind(err)
@@ -38,10 +39,12 @@ func (a *Agent) round(ctx context.Context) error {
 	a.status.planned(steps, running)
 	a.remember(observed)
 	a.report(ctx, observed)
-	if desired.Complete {
-		if err := a.expose.settle(ctx, desired, observed); err != nil {
-			a.Log.Error("publish ports", "error", err)
+	if desired.Complete && a.joined.Key != 0 {
+		if err := a.expose.settle(ctx, desired, observed, looked); err != nil {
+			a.Log.Error("lead ports to applications", "error", err)
+			a.joined = network.Fabric{}
 		}
+		a.tellNames(ctx, desired)
 	}
 	for _, s := range steps {
 		a.start(ctx, s, mark)
@@ -60,15 +63,16 @@ func (a *Agent) rest() time.Duration {
 	return 0
 }
 
-// look prepares the node's network where that is not done, and looks at everything.
+// look makes the node part of the cluster network where it is not, and looks at everything.
 func (a *Agent) look(ctx context.Context) (cluster.Observed, error) {
-	if !a.prepared {
-		if err := a.Network.Ensure(ctx); err != nil {
-			return cluster.Observed{}, fmt.Errorf("prepare the node's network: %w", err)
-		}
+	desired, _ := a.mirror.read()
+	if err := a.join(ctx, desired); err != nil {
+		return cluster.Observed{}, err
 	}
 	observed, err := a.discover(ctx)
-	a.prepared = err == nil
+	if err != nil {
+		a.joined = network.Fabric{}
+	}
 	return observed, err
 }
 

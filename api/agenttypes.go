@@ -43,6 +43,7 @@ type WatchEvent struct {
 
 // DesiredPart holds changed objects.
 type DesiredPart struct {
+	Fabric       cluster.Fabric                      `json:"fabric,omitzero"`
 	Nodes        []cluster.Node                      `json:"nodes,omitempty"`
 	Datasets     []cluster.Dataset                   `json:"datasets,omitempty"`
 	Applications []cluster.Application               `json:"applications,omitempty"`

@@ -17,6 +17,8 @@ type ApplicationInfo struct {
 	// Elsewhere are containers of it on other nodes, e.g. one that is prepared for a move.
 	Elsewhere map[string]cluster.Container `json:"elsewhere,omitempty" doc:"by the node's name"`
 	Pending   []Pending                    `json:"pending,omitempty"`
+	// Warnings are what somebody should look at; nothing waits for it.
+	Warnings []string `json:"warnings,omitempty" doc:"such as a process that began to listen on a published port"`
 }
 
 // applications is the part of the control service for applications. In a request a

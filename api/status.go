@@ -23,6 +23,7 @@ type Status struct {
 	Incarnation  string            `json:"incarnation"`
 	Unconfirmed  bool              `json:"unconfirmed,omitempty" doc:"the store was restored from a backup; agents wait for a confirmation"`
 	Revision     cluster.Revision  `json:"revision"`
+	Fabric       cluster.Fabric    `json:"fabric,omitzero" doc:"the network in which each application has its address"`
 	Nodes        []NodeInfo        `json:"nodes"`
 	Applications []ApplicationInfo `json:"applications"`
 	Datasets     []DatasetInfo     `json:"datasets"`

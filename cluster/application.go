@@ -24,6 +24,9 @@ type Application struct {
 	// applications that need their peers, who are held away until the commit.
 	ReadyWhenRunning bool `json:"ready_when_running,omitempty"`
 
+	// Address is the application's own in the cluster network, wherever it runs, for as long as its record lives.
+	// The control service gives it; what a request says is not looked at.
+	Address string `json:"address,omitempty"`
 	Node    NodeID `json:"node"`
 	Move    MoveID `json:"move,omitempty"`
 	Deleted bool   `json:"deleted,omitempty"`

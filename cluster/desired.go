@@ -10,6 +10,8 @@ type Desired struct {
 	Complete bool   `json:"complete"`
 	Session  string `json:"session,omitempty"` // the session in which it was read
 
+	Fabric Fabric `json:"fabric,omitzero"`
+
 	Nodes        map[NodeID]Node        `json:"nodes"`
 	Datasets     map[DatasetID]Dataset  `json:"datasets"`
 	Applications map[string]Application `json:"applications"`

@@ -13,11 +13,13 @@ type Node struct {
 	Name    string `json:"name"`
 	Address string `json:"address"` // IP address at which other hosts and clients reach it
 	// AgentAddress is host:port of the agent's listener for other agents.
-	AgentAddress string    `json:"agent_address"`
-	Version      string    `json:"version,omitempty"`
-	Protocol     int       `json:"protocol"`
-	BootID       string    `json:"boot_id,omitempty"`
-	Registered   time.Time `json:"registered,omitzero"`
+	AgentAddress string `json:"agent_address"`
+	// ClusterAddress is the node's own in the cluster network: its end of it, the gateway of its containers.
+	ClusterAddress string    `json:"cluster_address,omitempty"`
+	Version        string    `json:"version,omitempty"`
+	Protocol       int       `json:"protocol"`
+	BootID         string    `json:"boot_id,omitempty"`
+	Registered     time.Time `json:"registered,omitzero"`
 	// LastSeen is kept when a session ends; meaningful while Session is empty.
 	LastSeen time.Time `json:"last_seen,omitzero"`
 	// Session identifies the node's live session; empty when the node is not alive.

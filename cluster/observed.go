@@ -16,6 +16,9 @@ type Observed struct {
 	Containers map[string]Container `json:"containers,omitempty"` // by application name
 	// Foreign names a container that is not ours and uses the dataset.
 	Foreign map[DatasetID]string `json:"foreign,omitempty"`
+	// Ports names who uses a port of the node, by "5432/tcp": a process, or a container that is not ours. The control
+	// service keeps it to itself: other nodes do not get it.
+	Ports map[string]string `json:"ports,omitempty"`
 	// Status is what is pending on this node and why, by object ("dataset/<id>", "application/<name>", "move/<id>").
 	Status map[string]Status `json:"status,omitempty"`
 

@@ -151,34 +151,6 @@ func (a Application) validateLimits(p *problems) {
 	}
 }
 
-func (a Application) validatePorts(p *problems) {
-	type published struct {
-		protocol string
-		port     int
-	}
-	seen := map[published]bool{}
-	for i, port := range a.Ports {
-		field := fmt.Sprintf("ports[%d].", i)
-		protocol := port.Protocol
-		if protocol == "" {
-			protocol = "tcp"
-		}
-		if protocol != "tcp" && protocol != "udp" {
-			p.add(field+"protocol", "%.40q is neither tcp nor udp", port.Protocol)
-		}
-		p.port(field+"internal", port.Internal)
-		if port.External == 0 {
-			continue
-		}
-		p.port(field+"external", port.External)
-		if key := (published{protocol, port.External}); seen[key] {
-			p.add(field+"external", "%d/%s is there twice", port.External, protocol)
-		} else {
-			seen[key] = true
-		}
-	}
-}
-
 func (a Application) validateLinks(p *problems) {
 	type name struct {
 		alias string

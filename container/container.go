@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/flocker-project/flocker/cluster"
@@ -29,7 +30,19 @@ var (
 // Spec is what a container is made from.
 type Spec struct {
 	Application cluster.Application
-	Mounts      []Mount
+	// Address is the application's own in the cluster network; its namespace has it, with the hardware address that goes with it.
+	Address netip.Addr
+	Mounts  []Mount
+	// Links become environment variables. Without any, those of the application lead to the service address.
+	Links []Link
+}
+
+// Link makes a port of another application known by environment variables.
+type Link struct {
+	Alias      string
+	LocalPort  int // in the variables' names
+	RemotePort int // at Address
+	Address    netip.Addr
 }
 
 // Mount is one folder given to a container.
@@ -44,8 +57,11 @@ type Mount struct {
 type Runtime interface {
 	// Create makes the namespace holder, running, and the application's container joined to it, not started. The image must be
 	// here (ErrImageMissing). Sources need not exist yet. The same spec again is success; another is ErrNameTaken unless removed first.
+	// Before Join it is ErrNotJoined. Of another address than before, both are made anew, unless the application runs (ErrAddressDiffers).
+	// An address that another container of this runtime has is an *AddressTakenError.
 	Create(ctx context.Context, spec Spec) (cluster.Container, error)
 	// Start starts a created or exited container, and its holder where that has stopped. Running is success. A missing mount source fails it.
+	// ErrNotFound, also when its holder is gone or of no use any more: create it again.
 	Start(ctx context.Context, application string) error
 	// Stop sends the signal (empty: the image's), waits, kills after the time-out, and returns only when no process of it is left. Not running is success.
 	Stop(ctx context.Context, application, signal string, timeout time.Duration) error
@@ -60,10 +76,12 @@ type Runtime interface {
 // Found is a container as the runtime knows it.
 type Found struct {
 	cluster.Container
-	// Ours is false for a foreign container; only Name and Mounts are then set.
+	// Ours is false for a foreign container; only Name, Mounts and Published are then set.
 	Ours   bool
 	Name   string
 	Mounts []string // host paths
+	// Published are the host's ports that the runtime leads to a foreign container.
+	Published []cluster.Port
 	// Netns is the path of the holder's network namespace ("/proc/<pid>/ns/net"); empty when the holder does not run.
 	Netns string
 }
@@ -90,6 +108,7 @@ type Inside interface {
 // Engine is all that the agent asks of a runtime.
 type Engine interface {
 	Runtime
+	Networking
 	Images
 	Inside
 }

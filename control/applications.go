@@ -74,13 +74,18 @@ func (s *Service) ApplicationLogs(ctx context.Context, name string, lines int) (
 func (s *Service) PreflightMove(ctx context.Context, by string, r api.MoveRequest) (api.PreflightReport, error) {
 	var m cluster.Move
 	var source cluster.Node
-	_, err := s.store.Read(ctx, func(tx *store.Tx) error {
+	var warnings []api.Check
+	used, err := s.usedPorts(ctx)
+	if err != nil {
+		return api.PreflightReport{}, fmt.Errorf("preflight: look at the nodes' ports: %w", err)
+	}
+	_, err = s.store.Read(ctx, func(tx *store.Tx) error {
 		d, err := newDraft(ctx, tx)
 		if err != nil {
 			return err
 		}
 		m, err = s.planMove(ctx, d, by, r)
-		source = d.nodes[m.Source]
+		source, warnings = d.nodes[m.Source], used.portChecks(m, d)
 		return err
 	})
 	if err != nil {
@@ -93,5 +98,53 @@ func (s *Service) PreflightMove(ctx context.Context, by string, r api.MoveReques
 	if err != nil {
 		return report, fmt.Errorf("preflight on node %s: %w", source.Name, err)
 	}
+	report.Checks = append(report.Checks, warnings...)
 	return report, nil
+}
+
+func (w *world) applicationInfos() []api.ApplicationInfo {
+	infos := make([]api.ApplicationInfo, 0, len(w.applications))
+	for _, name := range sortedKeys(w.applications) {
+		infos = append(infos, w.applicationInfo(w.applications[name]))
+	}
+	return infos
+}
+
+func (w *world) applicationInfo(a cluster.Application) api.ApplicationInfo {
+	info := api.ApplicationInfo{Application: a, NodeName: w.nodes[a.Node].Name, Pending: w.pendingOn(applicationObject(a.Name))}
+	for _, id := range sortedKeys(w.observed) {
+		c, here := w.observed[id].Containers[a.Name]
+		switch {
+		case !here:
+		case id == a.Node:
+			info.Container = &c
+		default:
+			if info.Elsewhere == nil {
+				info.Elsewhere = map[string]cluster.Container{}
+			}
+			info.Elsewhere[w.nodes[id].Name] = c
+		}
+	}
+	if reason := w.applicationWaits(a, info); info.Pending == nil && reason != "" {
+		info.Pending = []api.Pending{{Object: applicationObject(a.Name), Name: a.Name, Node: info.NodeName, Status: cluster.Status{Reason: reason}}}
+	}
+	info.Warnings = w.portWarnings(a)
+	return info
+}
+
+// applicationWaits explains what no node speaks of.
+func (w *world) applicationWaits(a cluster.Application, info api.ApplicationInfo) string {
+	switch {
+	case a.Deleted:
+		return "it is being removed"
+	case !w.node(a.Node).Alive():
+		return fmt.Sprintf("node %s, where it belongs, is not alive", info.NodeName)
+	case lacksAddress(a):
+		return "it has no address in the cluster network: see the control service's log"
+	case info.Container == nil && a.Move == "":
+		return fmt.Sprintf("node %s is to make its container", info.NodeName)
+	case info.Container != nil && info.Container.State == cluster.ContainerCreated && a.Move == "":
+		return fmt.Sprintf("node %s is to start it", info.NodeName)
+	}
+	return ""
 }

@@ -21,11 +21,16 @@ func (s *Service) Deploy(ctx context.Context, by string, r api.DeployRequest) (a
 	if r.DryRun {
 		run = s.store.Read
 	}
+	used, err := s.usedPorts(ctx)
+	if err != nil {
+		return api.DeployReply{}, fmt.Errorf("deploy: look at the nodes' ports: %w", err)
+	}
 	rev, err := run(ctx, func(tx *store.Tx) error {
 		d, err := newDraft(ctx, tx)
 		if err != nil {
 			return err
 		}
+		d.used = used
 		p := deployment{service: s, draft: d, request: r, by: by, names: map[string]cluster.DatasetID{}}
 		reply.Actions, err = p.plan(ctx)
 		return err
@@ -203,72 +208,6 @@ func (p *deployment) home(n cluster.Dataset, apps []cluster.Application) (cluste
 		return a.Node, nil
 	}
 	return "", fmt.Errorf("no application of the request uses it, and it names no owner: %w", cluster.ErrInvalid)
-}
-
-// planApplication creates or changes one, and leaves its placement to planMoves.
-func (p *deployment) planApplication(ctx context.Context, a cluster.Application) error {
-	if err := p.resolveVolumes(&a); err != nil {
-		return err
-	}
-	a.Move, a.Deleted, a.Revision = "", false, 0
-	if a.Restart.Name == "" {
-		a.Restart.Name = cluster.RestartNever
-	}
-	if err := a.Validate(); err != nil {
-		return err
-	}
-	there, exists := p.draft.applications[a.Name]
-	object := applicationObject(a.Name)
-	switch {
-	case exists && !there.Deleted && p.request.CreateOnly:
-		return cluster.ErrExists
-	case !exists:
-		p.did(api.DeployCreate, object, a.Name, "on node "+p.draft.nodes[a.Node].Name)
-		return p.draft.putApplication(a)
-	case there.Deleted:
-		return p.revive(ctx, there, a)
-	}
-	a.Node = there.Node
-	kept := there
-	kept.Move, kept.Revision = "", 0
-	if same(kept, a) {
-		p.did(api.DeployKeep, object, a.Name, "")
-		return nil
-	}
-	if err := p.draft.idle(ctx, "it", there.Move); err != nil {
-		return err
-	}
-	p.did(api.DeployUpdate, object, a.Name, "")
-	return p.draft.putApplication(a)
-}
-
-// revive takes a deletion back that is still under way.
-func (p *deployment) revive(ctx context.Context, there, a cluster.Application) error {
-	if err := p.draft.idle(ctx, "it is being removed and", there.Move); err != nil {
-		return err
-	}
-	if there.Node != a.Node {
-		return fmt.Errorf("it is still being removed from node %s; try again: %w", p.draft.nodes[there.Node].Name, cluster.ErrConflict)
-	}
-	store.Delete(p.draft.tx, doomKey(applicationObject(a.Name)))
-	p.did(api.DeployCreate, applicationObject(a.Name), a.Name, "on node "+p.draft.nodes[a.Node].Name)
-	return p.draft.putApplication(a)
-}
-
-func (p *deployment) resolveVolumes(a *cluster.Application) error {
-	a.Volumes = slices.Clone(a.Volumes)
-	for i, v := range a.Volumes {
-		if id, ok := p.names[string(v.Dataset)]; ok {
-			a.Volumes[i].Dataset = id
-			continue
-		}
-		n, err := p.draft.dataset(string(v.Dataset))
-		if err != nil {
-			return fmt.Errorf("volumes[%d]: %w", i, err)
-		}
-		a.Volumes[i].Dataset = n.ID
-	}
-	return nil
 }
 
 // planMoves starts a move for each group whose applications are to be elsewhere.

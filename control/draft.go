@@ -22,7 +22,10 @@ type draft struct {
 	sessions     map[cluster.NodeID]store.Session
 	datasets     map[cluster.DatasetID]cluster.Dataset
 	applications map[string]cluster.Application
-	touched      map[string]bool // applications to check
+	touched      map[string]bool                // applications to check
+	former       map[string]cluster.Application // what those were
+	used         usedPorts
+	free         *store.Allocator
 }
 
 func newDraft(ctx context.Context, tx *store.Tx) (*draft, error) {
@@ -33,6 +36,7 @@ func newDraft(ctx context.Context, tx *store.Tx) (*draft, error) {
 		datasets:     map[cluster.DatasetID]cluster.Dataset{},
 		applications: map[string]cluster.Application{},
 		touched:      map[string]bool{},
+		former:       map[string]cluster.Application{},
 	}
 	return d, errors.Join(
 		collect(ctx, tx, store.Nodes, d.nodes),
@@ -56,8 +60,10 @@ func (d *draft) putDataset(s cluster.Dataset) error {
 }
 
 func (d *draft) putApplication(a cluster.Application) error {
+	if !d.touched[a.Name] {
+		d.former[a.Name], d.touched[a.Name] = d.applications[a.Name], true
+	}
 	d.applications[a.Name] = a
-	d.touched[a.Name] = true
 	return store.Put(d.tx, store.Applications.Under(a.Name), a)
 }
 
@@ -194,45 +200,6 @@ func (d *draft) checkVolumes(a cluster.Application) error {
 
 func writes(a cluster.Application, id cluster.DatasetID) bool {
 	return slices.ContainsFunc(a.Volumes, func(v cluster.Volume) bool { return v.Dataset == id && !v.ReadOnly })
-}
-
-type externalPort struct {
-	protocol string
-	port     int
-}
-
-func externalPorts(a cluster.Application) map[externalPort]bool {
-	ports := map[externalPort]bool{}
-	for _, p := range a.Ports {
-		if p.External != 0 {
-			ports[externalPort{protocolOf(p), p.External}] = true
-		}
-	}
-	return ports
-}
-
-func protocolOf(p cluster.Port) string {
-	if p.Protocol == "" {
-		return "tcp"
-	}
-	return p.Protocol
-}
-
-func (d *draft) checkPorts(a cluster.Application) error {
-	mine := externalPorts(a)
-	for _, name := range sortedKeys(d.applications) {
-		other := d.applications[name]
-		if other.Name == a.Name || other.Deleted {
-			continue
-		}
-		for p := range externalPorts(other) {
-			if mine[p] {
-				return fmt.Errorf("application %s: external port %d/%s is in use by application %s: %w",
-					a.Name, p.port, p.protocol, other.Name, cluster.ErrConflict)
-			}
-		}
-	}
-	return nil
 }
 
 func sortedKeys[K ~string, V any](m map[K]V) []K {

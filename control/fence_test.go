@@ -29,7 +29,12 @@ type actor struct {
 
 func newStage(t *testing.T, names ...string) *stage {
 	t.Helper()
-	service, st := openService(t)
+	return newStageOf(t, "", names...)
+}
+
+func newStageOf(t *testing.T, subnet string, names ...string) *stage {
+	t.Helper()
+	service, st := openServiceOf(t, subnet)
 	s := &stage{t: t, service: service, store: st, actors: map[string]*actor{}}
 	for _, name := range names {
 		s.actors[name] = &actor{id: cluster.NodeID(uuid.NewString())}

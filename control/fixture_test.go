@@ -204,6 +204,9 @@ func applied(d cluster.Desired, e api.WatchEvent) cluster.Desired {
 	d.Nodes, d.Datasets, d.Applications = maps.Clone(d.Nodes), maps.Clone(d.Datasets), maps.Clone(d.Applications)
 	d.Moves, d.Leases, d.Elsewhere = maps.Clone(d.Moves), maps.Clone(d.Leases), maps.Clone(d.Elsewhere)
 	if p := e.Put; p != nil {
+		if p.Fabric != (cluster.Fabric{}) {
+			d.Fabric = p.Fabric
+		}
 		for _, v := range p.Nodes {
 			d.Nodes[v.ID] = v
 		}

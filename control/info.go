@@ -197,50 +197,6 @@ func (w *world) datasetWaits(d cluster.Dataset, info api.DatasetInfo) []api.Pend
 	return nil
 }
 
-func (w *world) applicationInfos() []api.ApplicationInfo {
-	infos := make([]api.ApplicationInfo, 0, len(w.applications))
-	for _, name := range sortedKeys(w.applications) {
-		infos = append(infos, w.applicationInfo(w.applications[name]))
-	}
-	return infos
-}
-
-func (w *world) applicationInfo(a cluster.Application) api.ApplicationInfo {
-	info := api.ApplicationInfo{Application: a, NodeName: w.nodes[a.Node].Name, Pending: w.pendingOn(applicationObject(a.Name))}
-	for _, id := range sortedKeys(w.observed) {
-		c, here := w.observed[id].Containers[a.Name]
-		switch {
-		case !here:
-		case id == a.Node:
-			info.Container = &c
-		default:
-			if info.Elsewhere == nil {
-				info.Elsewhere = map[string]cluster.Container{}
-			}
-			info.Elsewhere[w.nodes[id].Name] = c
-		}
-	}
-	if reason := w.applicationWaits(a, info); info.Pending == nil && reason != "" {
-		info.Pending = []api.Pending{{Object: applicationObject(a.Name), Name: a.Name, Node: info.NodeName, Status: cluster.Status{Reason: reason}}}
-	}
-	return info
-}
-
-// applicationWaits explains what no node speaks of.
-func (w *world) applicationWaits(a cluster.Application, info api.ApplicationInfo) string {
-	switch {
-	case a.Deleted:
-		return "it is being removed"
-	case !w.node(a.Node).Alive():
-		return fmt.Sprintf("node %s, where it belongs, is not alive", info.NodeName)
-	case info.Container == nil && a.Move == "":
-		return fmt.Sprintf("node %s is to make its container", info.NodeName)
-	case info.Container != nil && info.Container.State == cluster.ContainerCreated && a.Move == "":
-		return fmt.Sprintf("node %s is to start it", info.NodeName)
-	}
-	return ""
-}
-
 func (w *world) moveInfo(m cluster.Move) api.MoveInfo {
 	info := api.MoveInfo{Move: m, SourceName: w.nodes[m.Source].Name, TargetName: w.nodes[m.Target].Name}
 	if p, ok := w.progress[m.ID]; ok && !m.Phase.Terminal() {

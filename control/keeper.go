@@ -45,6 +45,9 @@ func (s *Service) keep(ctx context.Context, progress func(cluster.Revision)) err
 	if err := s.pruneMoves(ctx, w); err != nil {
 		return err
 	}
+	if err := s.addressThose(ctx, w); err != nil {
+		return err
+	}
 	progress(w.revision)
 	return s.store.Watch(ctx, w.revision+1, func(b store.Batch) error {
 		for _, c := range b.Changes {
@@ -62,7 +65,25 @@ func (s *Service) follow(ctx context.Context, c store.Change) error {
 		s.log.Info("a node's session is over", "node", node)
 		return s.endSession(ctx, cluster.NodeID(node))
 	}
-	return nil
+	return s.followApplication(ctx, c)
+}
+
+// followApplication gives an application of an earlier version its address when the move that it was in has ended.
+func (s *Service) followApplication(ctx context.Context, c store.Change) error {
+	name, ok := strings.CutPrefix(c.Key, string(store.Applications))
+	if !ok || c.Deleted() {
+		return nil
+	}
+	a, err := store.Value(c, store.Applications)
+	if err != nil || !lacksAddress(a) {
+		return err
+	}
+	_, err = s.address(ctx, []store.Holder{store.ApplicationHolder(name)})
+	if errors.Is(err, cluster.ErrConflict) {
+		s.log.Error("an application has no address in the cluster network", "application", name, "error", err)
+		return nil
+	}
+	return err
 }
 
 // pruneMoves runs when the service starts; between two starts there is room enough.

@@ -103,6 +103,9 @@ func (s *Service) ForgetNode(ctx context.Context, by, ref string) error {
 			return err
 		}
 		store.Delete(tx, store.Nodes.Under(string(n.ID)))
+		if err := store.Release(ctx, tx, n.ClusterAddress, store.NodeHolder(n.ID)); err != nil {
+			return err
+		}
 		doomed, err := store.List(ctx, tx, store.Doomed)
 		objects = nil
 		for _, r := range doomed {

@@ -140,8 +140,12 @@ func (s *Service) forget(ctx context.Context, tx *store.Tx, object string) error
 	store.Delete(tx, doomKey(object))
 	kind, name, _ := strings.Cut(object, "/")
 	if kind == "application" {
+		a, err := store.Get(ctx, tx, store.Applications.Under(name))
+		if err != nil {
+			return ignoreNotFound(err)
+		}
 		store.Delete(tx, store.Applications.Under(name))
-		return nil
+		return store.Release(ctx, tx, a.Address, store.ApplicationHolder(name))
 	}
 	d, err := store.Get(ctx, tx, store.Datasets.Under(name))
 	if err != nil {

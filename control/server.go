@@ -28,8 +28,10 @@ type Server struct {
 	Authority *pki.Authority
 	Users     net.Listener // for users, api.ControlPort
 	Agents    net.Listener // for agents, api.AgentPort
-	Version   string
-	Log       *slog.Logger
+	// Subnet of the cluster network, kept at the first start; empty is the stored one, else cluster.DefaultSubnet.
+	Subnet  string
+	Version string
+	Log     *slog.Logger
 	// Ready is called, when set, once the service answers.
 	Ready func(*Service)
 }
@@ -62,6 +64,9 @@ func (s *Server) serve(ctx context.Context, st *store.Store, marker store.Marker
 	})
 	defer peers.Close()
 	service := NewService(st, peers, s.Version, s.Log)
+	if err := service.EnsureFabric(ctx, s.Subnet); err != nil {
+		return err
+	}
 	refusals := pki.NewRefusals(s.Log)
 	g, ctx := errgroup.WithContext(ctx)
 	users := newHTTPServer(ctx, api.UserHandler(s.services(service), api.IdentifyTLS, s.Log))

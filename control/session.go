@@ -123,6 +123,15 @@ func (s *Service) registerNode(ctx context.Context, tx *store.Tx, id cluster.Nod
 	if n.Name == "" {
 		n.Name = string(id)
 	}
+	if n.ClusterAddress == "" {
+		free, err := store.NewAllocator(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if n.ClusterAddress, err = free.Take(ctx, store.NodeHolder(id)); err != nil {
+			return err
+		}
+	}
 	n.Version, n.Protocol, n.BootID, n.LastSeen = r.Version, r.Protocol, r.BootID, s.now()
 	return store.Put(tx, key, n)
 }

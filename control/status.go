@@ -21,7 +21,7 @@ func (s *Service) Status(ctx context.Context) (api.Status, error) {
 
 func (s *Service) statusOf(w *world) api.Status {
 	st := api.Status{
-		Cluster: w.meta.Cluster, Incarnation: w.meta.Incarnation, Unconfirmed: w.meta.Unconfirmed, Revision: w.revision,
+		Cluster: w.meta.Cluster, Incarnation: w.meta.Incarnation, Unconfirmed: w.meta.Unconfirmed, Revision: w.revision, Fabric: w.fabric,
 		Nodes: w.nodeInfos(s), Applications: w.applicationInfos(), Datasets: w.datasetInfos(),
 		Moves: []api.MoveInfo{}, Pending: []api.Pending{},
 	}

@@ -19,6 +19,21 @@ import (
 // openService is a service without listeners.
 func openService(t *testing.T) (*control.Service, *store.Store) {
 	t.Helper()
+	return openServiceOf(t, "")
+}
+
+func openServiceOf(t *testing.T, subnet string) (*control.Service, *store.Store) {
+	t.Helper()
+	s := emptyStore(t)
+	service := control.NewService(s, nil, "test", quiet())
+	if err := service.EnsureFabric(t.Context(), subnet); err != nil {
+		t.Fatal(err)
+	}
+	return service, s
+}
+
+func emptyStore(t *testing.T) *store.Store {
+	t.Helper()
 	s, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +46,7 @@ func openService(t *testing.T) (*control.Service, *store.Store) {
 	if _, err := s.Incarnate(t.Context(), store.NewMarker(t.TempDir()), "cluster"); err != nil {
 		t.Fatal(err)
 	}
-	return control.NewService(s, nil, "test", quiet()), s
+	return s
 }
 
 // machine drives one move with requests of every kind, right and wrong, and

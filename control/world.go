@@ -22,6 +22,7 @@ const recentMoves = 50
 type world struct {
 	revision     cluster.Revision
 	meta         store.Meta
+	fabric       cluster.Fabric
 	nodes        map[cluster.NodeID]cluster.Node // without session
 	sessions     map[cluster.NodeID]store.Session
 	datasets     map[cluster.DatasetID]cluster.Dataset
@@ -118,12 +119,14 @@ func applyTo[K comparable, V any](m map[K]V, k K, c store.Change, key store.Key[
 	return nil
 }
 
-func (w *world) applyMeta(c store.Change) error {
-	if c.Key != string(store.MetaKey) || c.Deleted() {
-		return nil
+func (w *world) applyMeta(c store.Change) (err error) {
+	switch {
+	case c.Deleted():
+	case c.Key == string(store.MetaKey):
+		w.meta, err = store.Value(c, store.MetaKey)
+	case c.Key == string(store.FabricKey):
+		w.fabric, err = store.Value(c, store.FabricKey)
 	}
-	meta, err := store.Value(c, store.MetaKey)
-	w.meta = meta
 	return err
 }
 
@@ -195,7 +198,7 @@ func (w *world) observedOn(id cluster.NodeID) cluster.Observed {
 // elsewhere is what other nodes get to know of a node's observation: all but what only users read.
 func (w *world) elsewhere(id cluster.NodeID) cluster.Observed {
 	o := w.observedOn(id)
-	o.Status = nil
+	o.Status, o.Ports = nil, nil
 	return o
 }
 
@@ -203,7 +206,7 @@ func (w *world) elsewhere(id cluster.NodeID) cluster.Observed {
 func (w *world) desired(session string) cluster.Desired {
 	d := cluster.NewDesired()
 	d.Revision, d.Incarnation, d.Session = w.revision, w.meta.Incarnation, session
-	d.Complete = true
+	d.Complete, d.Fabric = true, w.fabric
 	for id := range w.nodes {
 		d.Nodes[id] = w.node(id)
 		if _, seen := w.observed[id]; seen { // the node's own too: what its agent's last process knew

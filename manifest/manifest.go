@@ -4,7 +4,6 @@
 package manifest
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -166,14 +165,14 @@ func judgePorts(d *document, apps []cluster.Application) {
 	first := map[string]string{}
 	for _, a := range apps {
 		for i, p := range a.Ports {
-			what := fmt.Sprintf("%d/%s", p.External, cmp.Or(p.Protocol, "tcp"))
+			what := p.Published()
 			other := first[what]
-			if p.External == 0 || other == a.Name {
+			if what == "" || other == a.Name {
 				continue
 			}
 			if other != "" {
 				path, line := d.place(fmt.Sprintf("applications.%s.ports[%d].external", a.Name, i))
-				d.bad(path, line, "%s is published by application %s too", what, other)
+				d.bad(path, line, "%s is published by application %s too; choose another external port for one of them", what, other)
 			}
 			first[what] = a.Name
 		}

@@ -127,23 +127,19 @@ func (c *checks) name(app string, found []container.Found) {
 	c.add("name", "application "+app, problem, remedy)
 }
 
+// ports looks at what is published on this node: who listens there would not be reached any more.
 func (c *checks) ports(app cluster.Application, inUse map[string]string) {
 	for _, p := range app.Ports {
-		object := portName(p)
-		problem := ""
-		if who, taken := inUse[object]; taken {
-			problem = fmt.Sprintf("%s on %s uses it", who, c.node)
+		published := p.Published()
+		if published == "" {
+			continue
 		}
-		c.add("port", object, problem, "stop what listens there, or give application "+app.Name+" another port")
+		problem := ""
+		if who, taken := inUse[published]; taken {
+			problem = fmt.Sprintf("%s listens on it on %s", who, c.node)
+		}
+		c.add("port", published+" of application "+app.Name, problem, "stop that, or choose another external port")
 	}
-}
-
-func portName(p cluster.Port) string {
-	protocol := p.Protocol
-	if protocol == "" {
-		protocol = "tcp"
-	}
-	return fmt.Sprintf("%s/%d", protocol, p.External)
 }
 
 // checkSource says whether this node can be the source of a move.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -46,6 +45,7 @@ type machine struct {
 
 	mu        sync.Mutex
 	published map[string]bool
+	held      map[string]bool
 	agent     *miniAgent
 	conns     map[net.Conn]bool
 	cut       bool // nobody reaches this machine, nor it them; control is not affected
@@ -284,7 +284,11 @@ func (a *miniAgent) step(desired cluster.Desired, s plan.Step) error {
 		return a.pool.DeleteSnapshot(ctx, s.Dataset, s.Snapshot)
 	case plan.CreateContainer:
 		app := desired.Applications[s.Application]
-		_, err := a.eng.Create(ctx, a.spec(app))
+		spec, err := a.node.ContainerSpec(app)
+		if err != nil {
+			return err
+		}
+		_, err = a.eng.Create(ctx, spec)
 		return err
 	case plan.StartContainer:
 		return a.eng.Start(ctx, s.Application)
@@ -304,14 +308,6 @@ func (a *miniAgent) step(desired cluster.Desired, s plan.Step) error {
 	default:
 		return fmt.Errorf("the test does not know %T", s)
 	}
-}
-
-func (a *miniAgent) spec(app cluster.Application) container.Spec {
-	spec := container.Spec{Application: app}
-	for _, v := range app.Volumes {
-		spec.Mounts = append(spec.Mounts, container.Mount{Dataset: v.Dataset, Source: filepath.Join(a.pool.MountPath(v.Dataset), "data"), Target: v.MountPoint})
-	}
-	return spec
 }
 
 func (m *machine) gate(app string, open bool) error {
@@ -355,8 +351,8 @@ func (a *miniAgent) settle(desired cluster.Desired, seen cluster.Observed) {
 		return
 	}
 	set := map[string]bool{}
-	for _, p := range want.Publications {
-		set[p.Application] = true
+	for app := range want.Here {
+		set[app] = true
 	}
 	a.machine.mu.Lock()
 	defer a.machine.mu.Unlock()
@@ -366,10 +362,17 @@ func (a *miniAgent) settle(desired cluster.Desired, seen cluster.Observed) {
 // exposing is the exposer of a machine.
 type exposing struct{ m *machine }
 
-func (e *exposing) Hide(_ context.Context, app string) error {
+func (e *exposing) Hold(_ context.Context, app cluster.Application) error {
 	e.m.mu.Lock()
 	defer e.m.mu.Unlock()
-	delete(e.m.published, app)
+	e.m.held[app.Name] = true
+	return nil
+}
+
+func (e *exposing) Hide(_ context.Context, app cluster.Application) error {
+	e.m.mu.Lock()
+	defer e.m.mu.Unlock()
+	delete(e.m.published, app.Name)
 	return nil
 }
 
@@ -380,6 +383,7 @@ func (e *exposing) Expose(_ context.Context, app cluster.Application, _ cluster.
 	e.m.mu.Lock()
 	defer e.m.mu.Unlock()
 	e.m.published[app.Name] = true
+	delete(e.m.held, app.Name)
 	return nil
 }
 

@@ -71,6 +71,9 @@ func (r *run) cut(outer context.Context) error {
 	})()
 	r.shown.step("cut over", 0)
 	r.times.openGap()
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
 	if err := r.stop(ctx); err != nil {
 		return err
 	}
@@ -80,6 +83,16 @@ func (r *run) cut(outer context.Context) error {
 	}
 	r.node.fault(AfterNote)
 	return r.handOver(ctx)
+}
+
+// hold lets new connections wait from here on. Established ones go on, so that the applications can end them in good order.
+func (r *run) hold(ctx context.Context) error {
+	defer r.times.measure("hold")(0)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, app := range r.apps {
+		g.Go(func() error { return r.node.Exposer.Hold(ctx, app) })
+	}
+	return g.Wait()
 }
 
 // stop stops the applications.
@@ -101,12 +114,12 @@ func (r *run) stop(ctx context.Context) error {
 }
 
 // release takes the last snapshots, sends them, and proves meanwhile that nothing can
-// write any more. The ports go away and the note is written at the same time.
+// write any more. Nobody is heard and the note is written at the same time.
 func (r *run) release(ctx context.Context) error {
 	defer r.times.measure("release and last delta")(0)
 	g, ctx := errgroup.WithContext(ctx)
 	for _, app := range r.apps {
-		g.Go(func() error { return r.node.Exposer.Hide(ctx, app.Name) })
+		g.Go(func() error { return r.node.Exposer.Hide(ctx, app) })
 	}
 	for _, s := range r.sets {
 		g.Go(func() error { return s.release(ctx) })

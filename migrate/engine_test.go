@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -145,6 +146,12 @@ func (e *engine) names() []string {
 }
 
 func (e *engine) Events(context.Context) (<-chan struct{}, error) { return nil, errors.ErrUnsupported }
+
+func (e *engine) Join(context.Context, container.NetworkConfig) error { return errors.ErrUnsupported }
+
+func (e *engine) SetHosts(context.Context, string, map[string]netip.Addr) error {
+	return errors.ErrUnsupported
+}
 
 func (e *engine) HasImage(_ context.Context, ref string) (string, int64, error) {
 	e.mu.Lock()

@@ -61,3 +61,22 @@ func TestDifferenceThatDoesNotFitIsReplacedByTheWhole(t *testing.T) {
 		t.Errorf("%d bytes were sent; want the whole of %d twice", m.Report.Bytes, size)
 	}
 }
+
+// New connections wait before the application is stopped, or it would refuse them; the target's commit ends that.
+func TestNewConnectionsAreHeldBeforeTheStop(t *testing.T) {
+	w := newWorld(t)
+	source := w.machines[alpha]
+	var held atomic.Bool
+	source.eng.onStop = func(app string) {
+		source.mu.Lock()
+		defer source.mu.Unlock()
+		held.Store(source.held[app] && source.published[app])
+	}
+	w.start(nil)
+	if m := w.end(w.ask(beta, nil)); m.Phase != cluster.MoveCleaned {
+		t.Fatalf("the move ended as %s: %s", m.Phase, m.Reason)
+	}
+	if !held.Load() {
+		t.Error("the application was stopped while new connections came to it, or established ones did not any more")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"sync"
 
@@ -44,9 +45,11 @@ type streams interface {
 
 // exposer makes an application heard and unheard without waiting for the agent's loop.
 type exposer interface {
-	// Hide takes the application's published ports away.
-	Hide(ctx context.Context, application string) error
-	// Expose opens the gate and publishes the ports, after a commit stored at that revision.
+	// Hold lets new connections to the application wait, until Expose here or on another node; established ones go on.
+	Hold(ctx context.Context, application cluster.Application) error
+	// Hide keeps the application from being heard from this node.
+	Hide(ctx context.Context, application cluster.Application) error
+	// Expose opens the gate and lets the application be heard from here, after a commit stored at that revision.
 	Expose(ctx context.Context, application cluster.Application, committed cluster.Revision) error
 }
 
@@ -73,7 +76,7 @@ type Node struct {
 	Log     *slog.Logger
 	// View is what the agent knows now: what should be, and its last complete look at the node.
 	View func() (cluster.Desired, cluster.Observed)
-	// PortsInUse names who listens on the host's ports, by "tcp/5432".
+	// PortsInUse names who listens on the host's ports, by "5432/tcp".
 	PortsInUse func(ctx context.Context) (map[string]string, error)
 	// Fault, where set, is called at each point of Points; tests and drills end the process there.
 	Fault func(point string)
@@ -164,9 +167,13 @@ func (n *Node) latest(c *running) cluster.Move {
 	return c.latest
 }
 
-// containerSpec is an application as this node runs it.
-func (n *Node) containerSpec(app cluster.Application) container.Spec {
-	spec := container.Spec{Application: app}
+// ContainerSpec is an application as this node runs it.
+func (n *Node) ContainerSpec(app cluster.Application) (container.Spec, error) {
+	address, err := netip.ParseAddr(app.Address)
+	if err != nil {
+		return container.Spec{}, fmt.Errorf("address of application %s: %w", app.Name, err)
+	}
+	spec := container.Spec{Application: app, Address: address}
 	for _, v := range app.Volumes {
 		spec.Mounts = append(spec.Mounts, container.Mount{
 			Dataset:  v.Dataset,
@@ -175,7 +182,7 @@ func (n *Node) containerSpec(app cluster.Application) container.Spec {
 			ReadOnly: v.ReadOnly,
 		})
 	}
-	return spec
+	return spec, nil
 }
 
 // netns finds an application's network namespace.

@@ -29,8 +29,8 @@ func TestMoveThatCannotBeIsRefused(t *testing.T) {
 			reason: "MiB are free, 130 MiB are needed",
 		},
 		"a port is taken on the target": {
-			arrange: func(w *world) { w.machines[beta].inUse = map[string]string{"tcp/5432": "postgres (pid 7)"} },
-			reason:  "port tcp/5432: postgres (pid 7) on beta uses it",
+			arrange: func(w *world) { w.machines[beta].inUse = map[string]string{"5432/tcp": "postgres (pid 7)"} },
+			reason:  "port 5432/tcp of application db: postgres (pid 7) listens on it on beta (stop that, or choose another external port)",
 		},
 		"the image is nowhere": {
 			arrange: func(w *world) {

@@ -87,7 +87,11 @@ func (n *Node) makeReady(ctx context.Context, req api.PrepareRequest) error {
 
 // create makes an application's container; a stopped one of an earlier time makes place.
 func (n *Node) create(ctx context.Context, app cluster.Application) error {
-	_, err := n.Engine.Create(ctx, n.containerSpec(app))
+	spec, err := n.ContainerSpec(app)
+	if err != nil {
+		return err
+	}
+	_, err = n.Engine.Create(ctx, spec)
 	if !errors.Is(err, container.ErrNameTaken) {
 		return err
 	}
@@ -100,7 +104,7 @@ func (n *Node) create(ctx context.Context, app cluster.Application) error {
 			if err := n.Engine.Remove(ctx, app.Name); err != nil {
 				return err
 			}
-			_, err = n.Engine.Create(ctx, n.containerSpec(app))
+			_, err = n.Engine.Create(ctx, spec)
 			return err
 		}
 	}

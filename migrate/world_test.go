@@ -81,7 +81,7 @@ func (w *world) add(ca *pki.Authority, id cluster.NodeID, name string) {
 	}
 	m := &machine{
 		t: w.t, id: id, name: name, world: w, disk: mem.New(disk), eng: newEngine(name), creds: creds,
-		state: w.t.TempDir(), published: map[string]bool{}, conns: map[net.Conn]bool{}, boot: 1,
+		state: w.t.TempDir(), published: map[string]bool{}, held: map[string]bool{}, conns: map[net.Conn]bool{}, boot: 1,
 	}
 	m.net = netmem.New(netmem.Config{Dial: func(string, int) error {
 		if _, up := m.eng.running("db"); !up {
@@ -167,7 +167,8 @@ func (w *world) found() {
 			d.Datasets[id] = cluster.Dataset{ID: id, Name: fmt.Sprint("set", i), Owner: alpha, Epoch: 1, Born: true, Backend: "mem", Revision: 1}
 		}
 		d.Applications["db"] = cluster.Application{
-			Name: "db", Image: image, Node: alpha, Ports: []cluster.Port{{Internal: 5432, External: 5432}},
+			Address: "10.144.0.9",
+			Name:    "db", Image: image, Node: alpha, Ports: []cluster.Port{{Internal: 5432, External: 5432}},
 			Restart: cluster.RestartPolicy{Name: cluster.RestartAlways},
 			Volumes: []cluster.Volume{{Dataset: data, MountPoint: "/data"}, {Dataset: more, MountPoint: "/more"}},
 		}

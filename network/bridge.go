@@ -19,14 +19,37 @@ func bridgeSettings(bridge string) map[string]string {
 	return map[string]string{
 		// A client that tries early makes the kernel ask for an address before its interface is up; it would ask again only after 1 s.
 		filepath.Join("ipv4/neigh", bridge, "retrans_time_ms"): "20",
+		// What waits for an application in a move waits so long, 30 to 36 s as the kernel rounds, and so much, 30,000 first packets.
+		filepath.Join("ipv4/neigh", bridge, "mcast_solicit"):    "1500",
+		filepath.Join("ipv4/neigh", bridge, "unres_qlen_bytes"): "67108864",
+		// Whose frames are turned over to this node in a move is not told of a shorter way: for a second after that the kernel would not
+		// tell him either that nobody answers. The first is for all interfaces, of which each still has its own.
+		"ipv4/conf/all/send_redirects":                       "0",
+		filepath.Join("ipv4/conf", bridge, "send_redirects"): "0",
 		// This node's own connections to 127.0.0.1 may leave by the bridge; chain "guard" keeps the other direction shut.
 		filepath.Join("ipv4/conf", bridge, "route_localnet"): "1",
 	}
 }
 
+// noteOf is the name under which the former value of a setting is noted.
+func noteOf(name string) string {
+	if of, setting := filepath.Split(name); filepath.Base(of) == "all" {
+		return "all." + setting
+	}
+	return filepath.Base(name)
+}
+
 func (n *Network) ensureBridge() error {
+	bridge, err := netlink.LinkByName(n.bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
+	}
 	for name, value := range bridgeSettings(n.bridge) {
-		if err := setting(name, value); err != nil {
+		now, err := readSetting(name)
+		if err == nil && now != value {
+			err = errors.Join(remember(bridge, noteOf(name), now), setting(name, value))
+		}
+		if err != nil {
 			return fmt.Errorf("bridge %s: %w", n.bridge, err)
 		}
 	}
@@ -43,40 +66,12 @@ func (n *Network) subnet() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("list addresses of bridge %s: %w", n.bridge, err)
 	}
-	if len(addresses) == 0 {
-		return "", fmt.Errorf("bridge %s has no IPv4 address", n.bridge)
-	}
-	own := addresses[0].IPNet
-	return (&net.IPNet{IP: own.IP.Mask(own.Mask), Mask: own.Mask}).String(), nil
-}
-
-// returnPackets lets the bridge send packets back where they came from: an application may call itself by its published port.
-func (n *Network) returnPackets() error {
-	bridge, err := netlink.LinkByName(n.bridge)
-	if err != nil {
-		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
-	}
-	links, err := steady(netlink.LinkList)
-	if err != nil {
-		return fmt.Errorf("list links of bridge %s: %w", n.bridge, err)
-	}
-	for _, link := range links {
-		if link.Attrs().MasterIndex != bridge.Attrs().Index {
-			continue
-		}
-		if err := setHairpin(link); err != nil && exists(link) {
-			return fmt.Errorf("link %s of bridge %s: %w", link.Attrs().Name, n.bridge, err)
+	for _, a := range addresses {
+		if own := a.IPNet; a.Label != n.bridge+serviceLabel {
+			return (&net.IPNet{IP: own.IP.Mask(own.Mask), Mask: own.Mask}).String(), nil
 		}
 	}
-	return nil
-}
-
-func setHairpin(link netlink.Link) error {
-	info, err := steady(func() (netlink.Protinfo, error) { return netlink.LinkGetProtinfo(link) })
-	if err != nil || info.Hairpin {
-		return err
-	}
-	return netlink.LinkSetHairpin(link, true)
+	return "", fmt.Errorf("bridge %s has no IPv4 address of its own: make Docker's network of this bridge again", n.bridge)
 }
 
 // exists is false for a link that went away with its container.
@@ -99,16 +94,21 @@ func steady[T any](list func() (T, error)) (T, error) {
 
 // setting writes a setting of this process's network namespace, where it differs.
 func setting(name, value string) error {
-	path := filepath.Join("/proc/sys/net", name)
-	now, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read setting: %w", err)
+	if now, err := readSetting(name); err != nil || now == value {
+		return err
 	}
-	if strings.TrimSpace(string(now)) == value {
-		return nil
-	}
-	if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(settings, name), []byte(value), 0o644); err != nil {
 		return fmt.Errorf("write setting: %w", err)
 	}
 	return nil
 }
+
+func readSetting(name string) (string, error) {
+	now, err := os.ReadFile(filepath.Join(settings, name))
+	if err != nil {
+		return "", fmt.Errorf("read setting: %w", err)
+	}
+	return strings.TrimSpace(string(now)), nil
+}
+
+const settings = "/proc/sys/net"

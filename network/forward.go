@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/flocker-project/flocker/internal/run"
@@ -14,43 +15,63 @@ import (
 // userChain is where Docker lets others speak before its own rules, whose end is to drop what it did not publish itself.
 const userChain = "DOCKER-USER"
 
-// forwardRule lets through what our published ports lead to the bridge, and nothing else.
-func (n *Network) forwardRule() []string {
-	return []string{"-o", n.bridge, "-m", "conntrack", "--ctstate", "DNAT", "-m", "comment", "--comment", "flocker", "-j", "ACCEPT"}
+// forwardRules let through what our published ports lead to the bridge and its answers, which Docker would keep from its other
+// networks, and what applications say to each other where bridged frames are filtered. Each goes to the top.
+func (n *Network) forwardRules() [][]string {
+	end := []string{"-m", "comment", "--comment", "flocker", "-j", "ACCEPT"}
+	led := []string{"-m", "conntrack", "--ctstate", "DNAT"}
+	return [][]string{
+		slices.Concat([]string{"-o", n.bridge}, led, end),
+		slices.Concat([]string{"-i", n.bridge}, led, []string{"--ctdir", "REPLY"}, end),
+		slices.Concat([]string{"-i", n.bridge, "-o", n.bridge}, end),
+	}
 }
 
-// ensureForward adds the rule. Without Docker's chain nothing drops, and nothing is needed.
+// ensureForward adds the rules. Without Docker's chain nothing drops, and nothing is needed.
 func (n *Network) ensureForward(ctx context.Context) error {
-	stands, err := n.forwardStands(ctx)
-	if err != nil || stands {
-		return err
+	for _, rule := range n.forwardRules() {
+		stands, err := n.forwardStands(ctx, rule)
+		if err == nil && !stands {
+			err = n.iptables(ctx, "-I", rule...)
+		}
+		if errors.Is(err, errNoChain) {
+			n.log.Info("no rule needed for published ports: docker filters nothing here", "chain", userChain)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	err = n.iptables(ctx, "-I", n.forwardRule()...)
-	if errors.Is(err, errNoChain) {
-		n.log.Info("no rule needed for published ports: docker filters nothing here", "chain", userChain)
-		return nil
-	}
-	return err
+	return nil
 }
 
-func (n *Network) forwardStands(ctx context.Context) (bool, error) {
-	err := n.iptables(ctx, "-C", n.forwardRule()...)
-	if failed, ok := errors.AsType[*run.Error](err); ok && failed.ExitCode() == 1 || errors.Is(err, errNoChain) {
+func (n *Network) forwardStands(ctx context.Context, rule []string) (bool, error) {
+	err := n.iptables(ctx, "-C", rule...)
+	if failed, ok := errors.AsType[*run.Error](err); ok && failed.ExitCode() == 1 {
 		return false, nil
 	}
 	return err == nil, err
 }
 
 func (n *Network) removeForward(ctx context.Context) error {
-	for {
-		stands, err := n.forwardStands(ctx)
-		if err != nil || !stands {
-			return err
-		}
-		if err := n.iptables(ctx, "-D", n.forwardRule()...); err != nil {
-			return err
+	for _, rule := range n.forwardRules() {
+		for {
+			stands, err := n.forwardStands(ctx, rule)
+			if errors.Is(err, errNoChain) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if !stands {
+				break
+			}
+			if err := n.iptables(ctx, "-D", rule...); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 // errNoChain says that Docker has made no chain for others.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -14,8 +15,8 @@ import (
 
 // SetGate opens or closes the namespace's only link to anyone else, by the state of the link's end on this node. Nothing passes a
 // closed gate in either direction; within the namespace everything goes on.
-func (n *Network) SetGate(_ context.Context, namespace string, open bool) error {
-	link, err := nodeSide(namespace)
+func (n *Network) SetGate(ctx context.Context, namespace string, open bool) error {
+	link, err := nodeSide(namespace, settle(namespace))
 	if err != nil {
 		return fmt.Errorf("gate of %s: %w", namespace, err)
 	}
@@ -26,20 +27,55 @@ func (n *Network) SetGate(_ context.Context, namespace string, open bool) error 
 	if err := set(link); err != nil {
 		return fmt.Errorf("gate of %s: set link %s: %w", namespace, link.Attrs().Name, err)
 	}
+	if !open {
+		return nil
+	}
+	if err := untilUp(ctx, link); err != nil {
+		return fmt.Errorf("gate of %s: %w", namespace, err)
+	}
 	return nil
+}
+
+const (
+	// upWithin bounds the wait for a link that was set up; the kernel does the rest of it a little later.
+	upWithin  = 2 * time.Second
+	lookAgain = 500 * time.Microsecond
+)
+
+// untilUp returns once the bridge forwards to the link. Until then it drops all that comes, and what waited for the
+// application comes in the moment in which it is announced.
+func untilUp(ctx context.Context, link netlink.Link) error {
+	ctx, cancel := context.WithTimeout(ctx, upWithin)
+	defer cancel()
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		now, err := netlink.LinkByIndex(link.Attrs().Index)
+		if err != nil {
+			return fmt.Errorf("look at link %s: %w", link.Attrs().Name, err)
+		}
+		if now.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("link %s was set up and is %s: %w", link.Attrs().Name, now.Attrs().OperState, ctx.Err())
+		}
+	}
 }
 
 // GateOpen says whether the gate is open.
 func (n *Network) GateOpen(_ context.Context, namespace string) (bool, error) {
-	link, err := nodeSide(namespace)
+	link, err := nodeSide(namespace, nil)
 	if err != nil {
 		return false, fmt.Errorf("gate of %s: %w", namespace, err)
 	}
 	return link.Attrs().Flags&net.FlagUp != 0, nil
 }
 
-// nodeSide finds this node's end of the namespace's link.
-func nodeSide(namespace string) (link netlink.Link, err error) {
+// nodeSide finds this node's end of the namespace's link, and does with both ends what is to be done.
+func nodeSide(namespace string, do func(handle *netlink.Handle, inner, outer netlink.Link) error) (link netlink.Link, err error) {
 	inside, err := openNamespace(namespace)
 	if err != nil {
 		return nil, err
@@ -62,7 +98,10 @@ func nodeSide(namespace string) (link netlink.Link, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("find link %d on this node: %w", inner.Attrs().ParentIndex, err)
 		}
-		return outer, nil
+		if do != nil {
+			err = do(handle, inner, outer)
+		}
+		return outer, err
 	}
 	return nil, ErrNoLink
 }

@@ -3,73 +3,106 @@
 package network
 
 import (
-	"bufio"
 	"context"
-	"errors"
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
-// States of a socket in /proc/net: a TCP one that listens, a UDP one that takes packets from anyone.
+// States of a socket: a TCP one that listens, a UDP one that takes packets from anyone.
 const (
-	tcpListen = "0A"
-	udpBound  = "07"
+	tcpListen = 10
+	udpBound  = 7
 )
 
-// threadNet holds the sockets of the calling thread's network namespace. "/proc/net" is that of the process's first thread, which
-// DialInside may have taken elsewhere.
-const threadNet = "/proc/thread-self/net"
+// Of the kernel's inet_diag_req_v2 and inet_diag_msg.
+const (
+	questionLength = 56
+	portAt         = 4
+	inodeAt        = 68
+)
 
 // Listening returns the ports of this node in use and who uses them; our own published ports are not among them.
 func (n *Network) Listening(ctx context.Context) (map[Port]string, error) {
 	inodes := map[string]Port{}
-	for file, state := range map[string]string{"tcp": tcpListen, "tcp6": tcpListen, "udp": udpBound, "udp6": udpBound} {
-		if err := readSockets(filepath.Join(threadNet, file), strings.TrimSuffix(file, "6"), state, inodes); err != nil {
+	for _, table := range []struct {
+		protocol byte
+		name     string
+		state    int
+	}{{unix.IPPROTO_TCP, "tcp", tcpListen}, {unix.IPPROTO_UDP, "udp", udpBound}} {
+		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+			answers, err := steady(func() ([][]byte, error) { return askSockets(family, table.protocol, table.state) })
+			if err != nil {
+				return nil, fmt.Errorf("list sockets of %s: %w", table.name, err)
+			}
+			for _, a := range answers {
+				if len(a) >= inodeAt+4 {
+					inode := strconv.FormatUint(uint64(binary.NativeEndian.Uint32(a[inodeAt:])), 10)
+					inodes[inode] = Port{Protocol: table.name, Number: int(binary.BigEndian.Uint16(a[portAt:]))}
+				}
+			}
+		}
+	}
+	owners, err := n.owners.of(ctx, inodes)
+	if err != nil {
+		return nil, err
+	}
+	ports := map[Port]string{}
+	for inode, port := range inodes {
+		if who := owners[inode]; ports[port] == "" || who < ports[port] { // several may share a port; it is the same each time
+			ports[port] = who
+		}
+	}
+	return ports, nil
+}
+
+// socketOwners remembers who has which socket: to look through all processes takes much longer than to list sockets.
+type socketOwners struct {
+	mu    sync.Mutex
+	known map[string]string // by inode
+}
+
+// of names the owners of the sockets; processes are looked through only where one is new.
+func (o *socketOwners) of(ctx context.Context, inodes map[string]Port) (map[string]string, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now, fresh := map[string]string{}, false
+	for inode := range inodes {
+		who, known := o.known[inode]
+		if now[inode] = who; !known {
+			now[inode], fresh = "a process that cannot be named", true
+		}
+	}
+	if fresh {
+		if err := nameOwners(ctx, now); err != nil {
 			return nil, err
 		}
 	}
-	ports := map[Port]string{}
-	for _, port := range inodes {
-		ports[port] = "a process that cannot be named"
-	}
-	return ports, nameOwners(ctx, inodes, ports)
+	o.known = now
+	return maps.Clone(now), nil
 }
 
-// readSockets adds the ports of a table by their sockets' inodes. IPv6 may be absent.
-func readSockets(path, protocol, state string, inodes map[string]Port) (err error) {
-	file, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list sockets: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	lines := bufio.NewScanner(file)
-	lines.Scan() // the heading
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 10 || fields[3] != state {
-			continue
-		}
-		_, hex, _ := strings.Cut(fields[1], ":")
-		number, err := strconv.ParseUint(hex, 16, 16)
-		if err != nil {
-			return fmt.Errorf("port in %s: %w", path, err)
-		}
-		inodes[fields[9]] = Port{Protocol: protocol, Number: int(number)}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("list sockets in %s: %w", path, err)
-	}
-	return nil
+// askSockets lists sockets of one state in the calling thread's network namespace. To read them from /proc would go through all
+// connections of the node.
+func askSockets(family, protocol byte, state int) ([][]byte, error) {
+	request := nl.NewNetlinkRequest(unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
+	question := make([]byte, questionLength)
+	question[0], question[1] = family, protocol
+	binary.NativeEndian.PutUint32(question[4:], 1<<state)
+	request.AddRawData(question)
+	return request.Execute(unix.NETLINK_SOCK_DIAG, 0)
 }
 
 // nameOwners finds the processes that hold the sockets; processes that end meanwhile are passed over.
-func nameOwners(ctx context.Context, inodes map[string]Port, ports map[Port]string) error {
+func nameOwners(ctx context.Context, owners map[string]string) error {
 	processes, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return fmt.Errorf("list processes: %w", err)
@@ -88,8 +121,9 @@ func nameOwners(ctx context.Context, inodes map[string]Port, ports map[Port]stri
 				continue
 			}
 			inode, isSocket := strings.CutPrefix(target, "socket:[")
-			if port, found := inodes[strings.TrimSuffix(inode, "]")]; isSocket && found {
-				ports[port] = processName(process)
+			inode = strings.TrimSuffix(inode, "]")
+			if _, found := owners[inode]; isSocket && found {
+				owners[inode] = processName(process)
 			}
 		}
 	}
@@ -101,5 +135,5 @@ func processName(process string) string {
 	if err != nil {
 		return "process " + filepath.Base(process)
 	}
-	return fmt.Sprintf("%s (process %s)", strings.TrimSpace(string(name)), filepath.Base(process))
+	return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(process))
 }

@@ -37,9 +37,15 @@ type Network struct {
 	bridge string
 
 	mu    sync.Mutex          // one change of rules at a time
-	rules knftables.Interface // nil before first use
+	rules knftables.Interface // nil before first use, as the next two
+	shut  knftables.Interface // of table "bridge flocker"
+	both  knftables.Interface // for one transaction in both tables
 	// last is what was published last by this process; nil when that is not known.
 	last []Publication
+	// telling ends when the clients of applications that went away are told.
+	telling sync.WaitGroup
+
+	owners socketOwners // of the ports in use
 }
 
 // New prepares to work on the bridge "flocker0".
@@ -52,7 +58,11 @@ func NewOn(bridge string, log *slog.Logger) *Network { return &Network{log: log,
 func (n *Network) Ensure(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.ensureTable(ctx); err != nil {
+	joined, err := findTunnel()
+	if err != nil {
+		return err
+	}
+	if err := n.ensureLeading(ctx, joined != nil); err != nil {
 		return err
 	}
 	if err := n.ensureBridge(); err != nil {
@@ -61,10 +71,15 @@ func (n *Network) Ensure(ctx context.Context) error {
 	return n.ensureForward(ctx)
 }
 
-// Remove takes away all that Ensure and Publish made; the bridge stays, it is the container runtime's.
+// Remove takes away all that Ensure, Join, Live and Publish made; the bridge stays, it is the container runtime's.
 func (n *Network) Remove(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last = nil
-	return errors.Join(n.removeTable(ctx), n.removeForward(ctx))
+	n.telling.Wait()
+	// The way between nodes goes first: what keeps applications unheard outlives it.
+	if err := errors.Join(removeTunnel(), n.removeService()); err != nil {
+		return err
+	}
+	return errors.Join(n.removeTables(ctx), n.removeHolds(), n.removeForward(ctx), n.restore())
 }

@@ -47,7 +47,7 @@ func TestContract(t *testing.T) {
 		return networktest.Subject{
 			Gates: n, Ports: n, Namespace: path(n.application), Address: applicationAddress, Port: n.port,
 			Reach: func(ctx context.Context, port int) error {
-				return n.reach(ctx, t, n.client, net.JoinHostPort(nodeAddress, strconv.Itoa(port)))
+				return reach(ctx, t, n.client, net.JoinHostPort(nodeAddress, strconv.Itoa(port)))
 			},
 		}
 	})
@@ -73,7 +73,7 @@ func TestPublishedPortAnswersFromEverywhere(t *testing.T) {
 		"from the application itself":         {n.application, nodeAddress},
 		"from the application by the gateway": {n.application, gateway},
 	} {
-		if err := n.reach(short(t), t, c.from, c.to+":7001"); err != nil {
+		if err := reach(short(t), t, c.from, c.to+":7001"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -84,17 +84,17 @@ func TestUnpublishedPortRefusesAtOnce(t *testing.T) {
 	must(t, n.Ensure(t.Context()))
 	must(t, n.Publish(t.Context(), []network.Publication{n.publication(7001), n.publication(7002)}))
 	ctx := short(t)
-	cut, err := n.dial(ctx, t, n.client, nodeAddress+":7001")
+	cut, err := dial(ctx, t, n.client, nodeAddress+":7001")
 	must(t, err)
 	defer cut.Close()
-	kept, err := n.dial(ctx, t, n.client, nodeAddress+":7002")
+	kept, err := dial(ctx, t, n.client, nodeAddress+":7002")
 	must(t, err)
 	defer kept.Close()
 	must(t, exchange(ctx, cut))
 	must(t, exchange(ctx, kept))
 
 	must(t, n.Publish(t.Context(), []network.Publication{n.publication(7002)}))
-	if err := n.reach(short(t), t, n.client, nodeAddress+":7001"); !errors.Is(err, syscall.ECONNREFUSED) {
+	if err := reach(short(t), t, n.client, nodeAddress+":7001"); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a new connection gets %v; want connection refused", err)
 	}
 	if err := exchange(short(t), cut); !errors.Is(err, syscall.ECONNRESET) {
@@ -110,7 +110,7 @@ func TestOnlyPublishedPortsPassToTheBridge(t *testing.T) {
 	must(t, n.Ensure(t.Context()))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := n.reach(ctx, t, n.client, fmt.Sprintf("%s:%d", applicationAddress, n.port)); err == nil {
+	if err := reach(ctx, t, n.client, fmt.Sprintf("%s:%d", applicationAddress, n.port)); err == nil {
 		t.Error("another machine reaches a container by its own address")
 	}
 }
@@ -135,7 +135,7 @@ func TestContainersDoNotReachTheNodesLoopback(t *testing.T) {
 	}))
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	connection, err := n.dial(ctx, t, n.neighbour, "127.0.0.1:7009")
+	connection, err := dial(ctx, t, n.neighbour, "127.0.0.1:7009")
 	if err == nil {
 		connection.Close()
 		t.Error("a container reaches what listens on the node's loopback address")
@@ -161,7 +161,7 @@ func TestEnsureMendsWhatAnotherHandTookAway(t *testing.T) {
 	command(t, "iptables -F DOCKER-USER")
 	must(t, n.Ensure(t.Context()))
 	must(t, n.Publish(t.Context(), []network.Publication{n.publication(7001)}))
-	if err := n.reach(short(t), t, n.client, nodeAddress+":7001"); err != nil {
+	if err := reach(short(t), t, n.client, nodeAddress+":7001"); err != nil {
 		t.Error(err)
 	}
 }
@@ -178,7 +178,7 @@ func TestPublishSeesWhatAnotherHandChanged(t *testing.T) {
 	}
 	command(t, "nft delete table ip flocker")
 	must(t, n.Publish(t.Context(), want[:1]))
-	if err := n.reach(short(t), t, n.client, nodeAddress+":7002"); err != nil {
+	if err := reach(short(t), t, n.client, nodeAddress+":7002"); err != nil {
 		t.Errorf("after another hand removed the table: %v", err)
 	}
 }
@@ -246,5 +246,28 @@ func TestListeningNamesTheProcess(t *testing.T) {
 		if who := ports[port]; !strings.Contains(who, strconv.Itoa(os.Getpid())) {
 			t.Errorf("port %v is used by %q; want this process, %d", port, who, os.Getpid())
 		}
+	}
+}
+
+// Looks follow each other: who is known is not looked for again, who is new is named, and who has ended is forgotten.
+func TestListeningFollowsWhoComesAndGoes(t *testing.T) {
+	n := newNode(t)
+	who := func(l net.Listener) string {
+		ports, err := n.Listening(t.Context())
+		must(t, err)
+		return ports[network.Port{Protocol: "tcp", Number: l.Addr().(*net.TCPAddr).Port}]
+	}
+	first, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
+	must(t, err)
+	defer first.Close()
+	was := who(first)
+	second, err := new(net.ListenConfig).Listen(t.Context(), "tcp", ":0")
+	must(t, err)
+	if now, other := who(first), who(second); now != was || other != was || !strings.Contains(other, fmt.Sprintf("(pid %d)", os.Getpid())) {
+		t.Errorf("first %q, then %q, beside %q", was, now, other)
+	}
+	second.Close()
+	if gone := who(second); gone != "" {
+		t.Errorf("after its end %q has it", gone)
 	}
 }

@@ -44,6 +44,27 @@ var nodes atomic.Int32
 
 func newNode(t *testing.T) *node {
 	t.Helper()
+	needKernel(t)
+	n := &node{bridge: fmt.Sprintf("flt%d", nodes.Add(1)), port: 7000}
+	n.Network = network.NewOn(n.bridge, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	n.application, n.neighbour, n.client = namespace(t), namespace(t), namespace(t)
+	n.makeBridge(t)
+	n.connect(t, n.application, applicationAddress, true)
+	n.connect(t, n.neighbour, neighbourAddress, true)
+	n.connect(t, n.client, "10.9.0.2", false)
+	n.makeDockerRules(t)
+	serve(t, n.application, n.port)
+	t.Cleanup(func() {
+		if err := n.Remove(context.Background()); err != nil { //nolint:usetesting // the test's own context has ended
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// needKernel skips a test that needs more than this machine or this user has.
+func needKernel(t *testing.T) {
+	t.Helper()
 	if os.Getenv(inOwnNetwork) == "" {
 		t.Skip("needs root: makes network namespaces")
 	}
@@ -55,21 +76,6 @@ func newNode(t *testing.T) *node {
 			t.Skipf("needs %s: %v", program, err)
 		}
 	}
-	n := &node{bridge: fmt.Sprintf("flt%d", nodes.Add(1)), port: 7000}
-	n.Network = network.NewOn(n.bridge, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	n.application, n.neighbour, n.client = namespace(t), namespace(t), namespace(t)
-	n.makeBridge(t)
-	n.connect(t, n.application, applicationAddress, true)
-	n.connect(t, n.neighbour, neighbourAddress, true)
-	n.connect(t, n.client, "10.9.0.2", false)
-	n.makeDockerRules(t)
-	n.serve(t, n.application, n.port)
-	t.Cleanup(func() {
-		if err := n.Remove(context.Background()); err != nil { //nolint:usetesting // the test's own context has ended
-			t.Error(err)
-		}
-	})
-	return n
 }
 
 func namespace(t *testing.T) netns.NsHandle {
@@ -190,8 +196,8 @@ func (n *node) makeDockerRules(t *testing.T) {
 	})
 }
 
-// serve echoes one byte at a time to every connection.
-func (n *node) serve(t *testing.T, inside netns.NsHandle, port int) {
+// serve sends back what every connection brings.
+func serve(t *testing.T, inside netns.NsHandle, port int) net.Listener {
 	t.Helper()
 	var listener net.Listener
 	must(t, within(t, inside, func() (err error) {
@@ -208,22 +214,24 @@ func (n *node) serve(t *testing.T, inside netns.NsHandle, port int) {
 			go echo(connection)
 		}
 	}()
+	return listener
 }
 
 func echo(connection net.Conn) {
 	defer connection.Close()
-	one := make([]byte, 1)
+	piece := make([]byte, 4096)
 	for {
-		if _, err := connection.Read(one); err != nil {
+		size, err := connection.Read(piece)
+		if err != nil {
 			return
 		}
-		if _, err := connection.Write(one); err != nil {
+		if _, err := connection.Write(piece[:size]); err != nil {
 			return
 		}
 	}
 }
 
-func (n *node) dial(ctx context.Context, t *testing.T, from netns.NsHandle, address string) (connection net.Conn, err error) {
+func dial(ctx context.Context, t *testing.T, from netns.NsHandle, address string) (connection net.Conn, err error) {
 	err = within(t, from, func() (err error) {
 		connection, err = new(net.Dialer).DialContext(ctx, "tcp4", address)
 		return err
@@ -232,8 +240,8 @@ func (n *node) dial(ctx context.Context, t *testing.T, from netns.NsHandle, addr
 }
 
 // reach exchanges a byte with whoever answers at the address.
-func (n *node) reach(ctx context.Context, t *testing.T, from netns.NsHandle, address string) error {
-	connection, err := n.dial(ctx, t, from, address)
+func reach(ctx context.Context, t *testing.T, from netns.NsHandle, address string) error {
+	connection, err := dial(ctx, t, from, address)
 	if err != nil {
 		return err
 	}

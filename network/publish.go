@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 )
 
@@ -27,9 +25,13 @@ func (n *Network) Publish(ctx context.Context, wanted []Publication) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if done, err := n.publishFrom(ctx, n.last, wanted); done {
-		return errors.Join(err, n.returnPackets())
+		return errors.Join(err, n.tendPorts())
 	}
-	if err := n.ensureTable(ctx); err != nil {
+	joined, err := findTunnel()
+	if err != nil {
+		return err
+	}
+	if err := n.ensureLeading(ctx, joined != nil); err != nil {
 		return err
 	}
 	now, err := n.published(ctx)
@@ -43,7 +45,7 @@ func (n *Network) Publish(ctx context.Context, wanted []Publication) error {
 		return err
 	}
 	n.last = append([]Publication{}, wanted...)
-	return n.returnPackets()
+	return n.tendPorts()
 }
 
 // publishFrom saves the look at what is published, which would be in a move's gap: the transaction itself fails where the kernel's
@@ -110,18 +112,21 @@ func (n *Network) replace(ctx context.Context, gone, fresh, wanted []Publication
 }
 
 // differ says what to take away and what to add.
-func differ(now, wanted []Publication) (gone, fresh []Publication) {
-	for _, p := range now {
-		if !slices.Contains(wanted, p) {
-			gone = append(gone, p)
+func differ[T comparable](now, wanted []T) (gone, fresh []T) {
+	return without(now, wanted), without(wanted, now)
+}
+
+func without[T comparable](all, some []T) (rest []T) {
+	known := make(map[T]bool, len(some))
+	for _, one := range some {
+		known[one] = true
+	}
+	for _, one := range all {
+		if !known[one] {
+			rest = append(rest, one)
 		}
 	}
-	for _, p := range wanted {
-		if !slices.Contains(now, p) {
-			fresh = append(fresh, p)
-		}
-	}
-	return gone, fresh
+	return rest
 }
 
 // Compare orders publications by the node's port.
@@ -169,34 +174,4 @@ func publicationOf(e *knftables.Element) (Publication, error) {
 		p.Application = *e.Comment
 	}
 	return p, nil
-}
-
-// forget drops the connections that were led through ports which have gone from here.
-func forget(gone []Publication) error {
-	if len(gone) == 0 {
-		return nil
-	}
-	filters := make([]netlink.CustomConntrackFilter, len(gone))
-	for i, p := range gone {
-		filters[i] = led{p}
-	}
-	_, err := steady(func() (uint, error) {
-		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...)
-	})
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // a busy table may never hold still; then new connections were missed
-		return fmt.Errorf("forget connections of %d ports: %w", len(gone), err)
-	}
-	return nil
-}
-
-// led matches the connections through one published port.
-type led struct{ Publication }
-
-// MatchConntrackFlow says whether the connection went through the port to the application's address.
-func (l led) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	protocol := uint8(unix.IPPROTO_TCP)
-	if l.Protocol == "udp" {
-		protocol = unix.IPPROTO_UDP
-	}
-	return flow.Forward.Protocol == protocol && int(flow.Forward.DstPort) == l.External && flow.Reverse.SrcIP.String() == l.Address
 }

@@ -116,16 +116,45 @@ func TestStepsComeToAnEnd(t *testing.T) {
 	})
 }
 
-// TestOnlyWhatServesIsPublished: published is only what runs here, by right, behind an open gate.
-func TestOnlyWhatServesIsPublished(t *testing.T) {
+// TestOnlyWhatIsHereByRightIsHeard: heard from a node is only what is there by right, behind an open gate.
+func TestOnlyWhatIsHereByRightIsHeard(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, o := anything(t)
-		for _, p := range plan.Publications(d, o).Publications {
-			a, k := d.Applications[p.Application], o.Containers[p.Application]
+		for name, address := range plan.Publications(d, o).Here {
+			a, k := d.Applications[name], o.Containers[name]
 			m := d.Moves[a.Move]
 			hidden := m.Phase == cluster.MoveHandedOver || m.Phase == cluster.MoveCutting || m.Target == o.Node && m.Phase != cluster.MoveCommitted
-			if a.Node != o.Node || k.State != cluster.ContainerRunning || !k.GateOpen || a.Move != "" && hidden {
-				t.Fatalf("published %+v of %+v, container %+v, move %+v", p, a, k, m)
+			if a.Node != o.Node || !k.GateOpen || a.Move != "" && hidden {
+				t.Fatalf("%s of %+v is heard, container %+v, move %+v", address, a, k, m)
+			}
+		}
+	})
+}
+
+// TestPortsLeadToEveryApplication: on each node, wherever the application is.
+func TestPortsLeadToEveryApplication(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, o := anything(t)
+		e := plan.Publications(d, o)
+		if !e.Known {
+			return
+		}
+		led := map[string]int{}
+		for _, p := range e.Publications {
+			if p.Address != d.Applications[p.Application].Address {
+				t.Fatalf("%+v leads elsewhere than to %+v", p, d.Applications[p.Application])
+			}
+			led[p.Application]++
+		}
+		for name, a := range d.Applications {
+			want := 0
+			for _, p := range a.Ports {
+				if p.External != 0 && a.Address != "" && !a.Deleted {
+					want++
+				}
+			}
+			if led[name] != want {
+				t.Fatalf("%d ports lead to %+v, want %d", led[name], a, want)
 			}
 		}
 	})

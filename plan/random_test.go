@@ -72,6 +72,7 @@ func application(t *rapid.T, name string) cluster.Application {
 		Move: pick[cluster.MoveID](t, "a.move", "", "", "m1", "m2", "m9"), Deleted: !often(t, "not deleted"),
 		Restart: cluster.RestartPolicy{Name: pick(t, "policy", cluster.RestartNever, cluster.RestartAlways, cluster.RestartOnFailure, "often")},
 		Ports:   []cluster.Port{{Internal: 80, External: pick(t, "external", 0, 8080)}},
+		Address: pick(t, "own address", "", "10.144.0.9"),
 	}
 	for _, id := range append(datasets, "d9") {
 		if rapid.IntRange(0, 2).Draw(t, "uses") == 0 {

@@ -11,14 +11,9 @@ import (
 	"time"
 )
 
-const (
-	// sweepAfter keeps the removal of what is no longer needed out of a move's gap: the kernel lets go of every page
-	// and name of a subvolume before it answers, and its cleaner then makes every commit wait for the leaves it frees.
-	// Something new within that time is another round of a move that goes on, and it is waited for again.
-	sweepAfter = 5 * time.Second
-	// sweepWithin bounds that wait: what is not removed takes up room.
-	sweepWithin = time.Minute
-)
+// sweepAfter keeps the removal of what is no longer needed out of a move's gap: the kernel lets go of every page
+// and name of a subvolume before it answers.
+const sweepAfter = 5 * time.Second
 
 // sweeper removes places of the incoming folder a little later, from the trash. What it does not get to, the next Open removes.
 type sweeper struct {
@@ -54,28 +49,13 @@ func (d *Driver) sweepUntil(ctx context.Context) {
 			return
 		case <-d.sweeper.wake:
 		}
-		d.awaitQuiet(ctx)
-		d.sweepNow()
-	}
-}
-
-// awaitQuiet waits until nothing new has come for a while, or for long enough.
-func (d *Driver) awaitQuiet(ctx context.Context) {
-	most := time.NewTimer(sweepWithin)
-	defer most.Stop()
-	quiet := time.NewTimer(sweepAfter)
-	defer quiet.Stop()
-	for {
+		later := time.NewTimer(sweepAfter)
 		select {
 		case <-ctx.Done():
-			return
-		case <-most.C:
-			return
-		case <-quiet.C:
-			return
-		case <-d.sweeper.wake:
-			quiet.Reset(sweepAfter)
+			later.Stop()
+		case <-later.C:
 		}
+		d.sweepNow()
 	}
 }
 

@@ -104,7 +104,7 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 	defer peers.Close()
 	a := agent.New(agent.Config{
 		Node: creds.Identity().Node, Self: self, Link: link,
-		Pool: pool, Engine: engine, Network: nodeNetwork{network.New(log), engine}, Notes: notes,
+		Pool: pool, Engine: engine, Network: network.New(log), Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode},
 		Fault: o.fault(), Log: log,
 	})
@@ -114,19 +114,6 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 		return fmt.Errorf("listen for other agents: %w", err)
 	}
 	return a.Serve(ctx, ln, creds)
-}
-
-// nodeNetwork is the node's network on the bridge that Docker makes.
-type nodeNetwork struct {
-	*network.Network
-	engine *docker.Engine
-}
-
-func (n nodeNetwork) Ensure(ctx context.Context) error {
-	if err := n.engine.Prepare(ctx); err != nil {
-		return err
-	}
-	return n.Network.Ensure(ctx)
 }
 
 // self is how this node presents itself.

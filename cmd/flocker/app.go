@@ -172,10 +172,13 @@ func (p printer) application(a api.ApplicationInfo) error {
 	t.row("Image:", a.Image)
 	t.row("Command:", strings.Join(a.Command, " "))
 	t.row("Node:", a.NodeName)
+	t.row("Address:", a.Address)
 	t.row("State:", stateOfApplication(a))
 	if box := a.Container; box != nil {
 		t.row("Container:", short(box.ID))
-		t.row("Address:", box.Address)
+		if box.Address != "" && box.Address != a.Address { // it is still to get the application's own, or this is an earlier agent's
+			t.row("Its address:", box.Address)
+		}
 		t.row("Restarts:", fmt.Sprint(box.Restarts))
 		if box.Error != "" {
 			t.row("Error:", box.Error)
@@ -198,6 +201,9 @@ func (p printer) application(a api.ApplicationInfo) error {
 	}
 	for _, w := range a.Pending {
 		t.row("Pending:", w.Reason)
+	}
+	for _, w := range a.Warnings {
+		t.row("Warning:", w)
 	}
 	if a.Move != "" {
 		t.row("Move:", string(a.Move))

@@ -27,6 +27,7 @@ import (
 // controlOptions are the flags of flocker control.
 type controlOptions struct {
 	dataDir, certificates, address string
+	subnet                         string
 	port, agentPort                int
 
 	endpoints                 []string
@@ -53,6 +54,7 @@ or on one that you already run.`,
 	f.StringVar(&o.address, "address", "", "address to listen on (default all)")
 	f.IntVar(&o.port, "port", api.ControlPort, "port for users")
 	f.IntVar(&o.agentPort, "agent-port", api.AgentPort, "port for agents")
+	f.StringVar(&o.subnet, "subnet", "", "IPv4 subnet of the cluster network, from /8 to /24; fixed at the first start (default that of "+controlFile+" beside the certificates, else "+cluster.DefaultSubnet+")")
 	f.StringSliceVar(&o.endpoints, "etcd-endpoints", nil, "HOST:PORT or URLs of an etcd that you run, in place of the one in the data directory")
 	f.StringVar(&o.etcdCA, "etcd-cacert", "", "that etcd's authority")
 	f.StringVar(&o.etcdCert, "etcd-cert", "", "certificate shown to that etcd")
@@ -83,6 +85,10 @@ func (o controlOptions) server(version string, log *slog.Logger) (*control.Serve
 	if err != nil {
 		return nil, fmt.Errorf("control service: %w", err)
 	}
+	subnet, err := o.network()
+	if err != nil {
+		return nil, err
+	}
 	authority, err := o.authority(log)
 	if err != nil {
 		return nil, err
@@ -98,9 +104,25 @@ func (o controlOptions) server(version string, log *slog.Logger) (*control.Serve
 		Store:       store.Options{Dir: o.dataDir, External: external, Log: log},
 		Credentials: credentials,
 		Authority:   authority,
+		Subnet:      subnet,
 		Version:     version,
 		Log:         log,
 	}, nil
+}
+
+// network is the subnet that was given; empty where none was.
+func (o controlOptions) network() (string, error) {
+	if o.subnet == "" {
+		c, err := readControlFile(o.certificates)
+		if err != nil {
+			return "", fmt.Errorf("control service: %w", err)
+		}
+		return c.Subnet, nil
+	}
+	if _, err := cluster.ParseSubnet(o.subnet); err != nil {
+		return "", fmt.Errorf("control service: --subnet: %w", err)
+	}
+	return o.subnet, nil
 }
 
 // authority is nil where its key is kept elsewhere.

@@ -30,6 +30,7 @@ const (
 type initOptions struct {
 	setup
 	userDir     string
+	subnet      string
 	controlOnly bool
 }
 
@@ -41,7 +42,7 @@ func newInitCommand() *cobra.Command {
 		Long: `Make this host a cluster of one: the cluster's authority, the control service, an agent, and an administrator's
 configuration for the command line. "flocker token create" and "flocker join" add more hosts. Run again, it only adds
 what is missing.`,
-		Example: "  flocker init\n  flocker init --name production --address 10.0.0.1\n  flocker init --control-only",
+		Example: "  flocker init\n  flocker init --name production --address 10.0.0.1\n  flocker init --subnet 10.200.0.0/16\n  flocker init --control-only",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.out, o.json = cmd.OutOrStdout(), wantsJSON(cmd)
@@ -51,6 +52,7 @@ what is missing.`,
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.name, "name", "", "name of the cluster, and of the node (default: the host's name)")
 	cmd.Flags().StringVar(&o.userDir, "user-config-dir", "", "folder of the command line's configuration (default ~/.flocker)")
+	cmd.Flags().StringVar(&o.subnet, "subnet", "", "IPv4 subnet of the cluster network, from /8 to /24, that nothing else uses; it cannot be changed later (default "+cluster.DefaultSubnet+")")
 	cmd.Flags().BoolVar(&o.controlOnly, "control-only", false, "no agent: this host is no node")
 	return cmd
 }
@@ -62,6 +64,9 @@ func (o *initOptions) run(ctx context.Context) (err error) {
 		}
 	}
 	if err := o.complete(ctx, documentedHost); err != nil {
+		return err
+	}
+	if err := o.keepSubnet(); err != nil {
 		return err
 	}
 	authority, err := o.authority()

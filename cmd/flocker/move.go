@@ -154,11 +154,14 @@ func (p printer) preflight(r api.PreflightReport, what, node string) error {
 	t := p.table("CHECK", "OBJECT", "NODE", "RESULT")
 	for _, c := range r.Checks {
 		result := "ok"
-		if !c.OK {
+		if c.Problem != "" {
 			result = c.Problem
 			if c.Remedy != "" {
 				result += "; " + c.Remedy
 			}
+		}
+		if c.OK && c.Problem != "" {
+			result = "ok, but " + result
 		}
 		t.row(c.Name, c.Object, c.Node, result)
 	}

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,9 @@ func (p printer) status(s api.Status) error {
 			return p.say("The state was restored from a backup. Nothing is changed until that is confirmed; see docs/cli.md.")
 		})
 	}
+	if slices.ContainsFunc(s.Applications, func(a api.ApplicationInfo) bool { return len(a.Warnings) > 0 }) {
+		parts = append(parts, func() error { return p.warnings(s.Applications) })
+	}
 	parts = append(parts, func() error { return p.pending(s.Pending) })
 	for i, part := range parts {
 		if i > 0 {
@@ -73,6 +77,17 @@ func (p printer) pending(all []api.Pending) error {
 	return t.end()
 }
 
+// warnings are what somebody should look at; nothing waits for it.
+func (p printer) warnings(all []api.ApplicationInfo) error {
+	t := p.table("APPLICATION", "WARNING")
+	for _, a := range all {
+		for _, w := range a.Warnings {
+			t.row(a.Name, w)
+		}
+	}
+	return t.end()
+}
+
 // kindOfObject is the first word of "dataset/<id>".
 func kindOfObject(object string) string {
 	kind, _, _ := strings.Cut(object, "/")
@@ -80,9 +95,9 @@ func kindOfObject(object string) string {
 }
 
 func (p printer) nodes(all []api.NodeInfo) error {
-	t := p.table("NODE", "ADDRESS", "STATE", "STORAGE", "FREE", "APPLICATIONS", "DATASETS", "REPLICAS", "VERSION")
+	t := p.table("NODE", "ADDRESS", "CLUSTER ADDRESS", "STATE", "STORAGE", "FREE", "APPLICATIONS", "DATASETS", "REPLICAS", "VERSION")
 	for _, n := range all {
-		t.row(n.Name, n.Address, stateOfNode(n), storageOf(n.Storage), freeOf(n.Storage),
+		t.row(n.Name, n.Address, n.ClusterAddress, stateOfNode(n), storageOf(n.Storage), freeOf(n.Storage),
 			count(len(n.Applications)), count(n.Datasets), count(n.Replicas), n.Version)
 	}
 	return t.end()

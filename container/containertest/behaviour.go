@@ -12,6 +12,7 @@ import (
 type Behaviour struct {
 	Print      []string // print=TEXT
 	Write      string   // write=PATH: write the text "written" there
+	Resolve    string   // resolve=NAME: print its address, as the container's file of names has it
 	Listen     string   // listen=PORT: accept TCP connections and close them
 	Child      bool     // child: start another process that ignores every signal it can
 	Fill       int      // fill=MIB: use that much memory, which takes the kernel a while to take back
@@ -33,6 +34,8 @@ func Behave(args []string) (Behaviour, error) {
 			b.Print = append(b.Print, value)
 		case "write":
 			b.Write = value
+		case "resolve":
+			b.Resolve = value
 		case "listen":
 			b.Listen = value
 		case "child":

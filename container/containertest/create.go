@@ -17,7 +17,7 @@ import (
 func createNeedsImage(t *testing.T, s Subject) {
 	a := s.application(t)
 	a.Image = "containertest/absent:1"
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: a}); !errors.Is(err, container.ErrImageMissing) {
+	if _, err := s.Engine.Create(t.Context(), s.spec(a)); !errors.Is(err, container.ErrImageMissing) {
 		t.Errorf("Create() = %v; want ErrImageMissing", err)
 	}
 	if found, ok := s.listed(t, a.Name); ok {
@@ -28,7 +28,7 @@ func createNeedsImage(t *testing.T, s Subject) {
 func createDoesNotStart(t *testing.T, s Subject) {
 	a := s.application(t, "wait")
 	m := folder(t)
-	made, err := s.Engine.Create(t.Context(), container.Spec{Application: a, Mounts: []container.Mount{m}})
+	made, err := s.Engine.Create(t.Context(), s.spec(a, m))
 	if err != nil {
 		t.Fatalf("Create() = %v", err)
 	}
@@ -55,7 +55,7 @@ func createDoesNotStart(t *testing.T, s Subject) {
 
 func createAgain(t *testing.T, s Subject) {
 	a := s.started(t, "wait")
-	again, err := s.Engine.Create(t.Context(), container.Spec{Application: a})
+	again, err := s.Engine.Create(t.Context(), s.spec(a))
 	if err != nil || again.State != cluster.ContainerRunning {
 		t.Errorf("Create() again = %s, %v; want the running container untouched", again.State, err)
 	}
@@ -65,11 +65,11 @@ func createOther(t *testing.T, s Subject) {
 	a := s.created(t, "wait")
 	other := a
 	other.Environment = map[string]string{"OTHER": "1"}
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: other}); !errors.Is(err, container.ErrNameTaken) {
+	if _, err := s.Engine.Create(t.Context(), s.spec(other)); !errors.Is(err, container.ErrNameTaken) {
 		t.Errorf("Create(another spec) = %v; want ErrNameTaken", err)
 	}
 	mounts := []container.Mount{folder(t)}
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: a, Mounts: mounts}); !errors.Is(err, container.ErrNameTaken) {
+	if _, err := s.Engine.Create(t.Context(), s.spec(a, mounts...)); !errors.Is(err, container.ErrNameTaken) {
 		t.Errorf("Create(other mounts) = %v; want ErrNameTaken", err)
 	}
 	if found, _ := s.listed(t, a.Name); found.Spec != a.SpecHash() {
@@ -78,7 +78,7 @@ func createOther(t *testing.T, s Subject) {
 	if err := s.Engine.Remove(t.Context(), a.Name); err != nil {
 		t.Fatalf("Remove() = %v", err)
 	}
-	made, err := s.Engine.Create(t.Context(), container.Spec{Application: other, Mounts: mounts})
+	made, err := s.Engine.Create(t.Context(), s.spec(other, mounts...))
 	if err != nil || made.Spec != other.SpecHash() {
 		t.Errorf("Create() after Remove() = %s, %v; want spec %s", made.Spec, err, other.SpecHash())
 	}
@@ -87,7 +87,7 @@ func createOther(t *testing.T, s Subject) {
 func createBeforeData(t *testing.T, s Subject) {
 	a := s.application(t, "write=/given/file", "print=up", "wait")
 	m := folder(t)
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: a, Mounts: []container.Mount{m}}); err != nil {
+	if _, err := s.Engine.Create(t.Context(), s.spec(a, m)); err != nil {
 		t.Fatalf("Create() without the source = %v", err)
 	}
 	if _, err := os.Lstat(m.Source); !errors.Is(err, os.ErrNotExist) {
@@ -105,7 +105,7 @@ func createBeforeData(t *testing.T, s Subject) {
 func startMissingSource(t *testing.T, s Subject) {
 	a := s.application(t, "print=up", "wait")
 	m := folder(t)
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: a, Mounts: []container.Mount{m}}); err != nil {
+	if _, err := s.Engine.Create(t.Context(), s.spec(a, m)); err != nil {
 		t.Fatalf("Create() = %v", err)
 	}
 	for range 2 {

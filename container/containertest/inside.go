@@ -14,7 +14,7 @@ import (
 
 func (s Subject) create(t *testing.T, a cluster.Application) {
 	t.Helper()
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: a}); err != nil {
+	if _, err := s.Engine.Create(t.Context(), s.spec(a)); err != nil {
 		t.Fatalf("Create(%s) = %v", a.Name, err)
 	}
 }

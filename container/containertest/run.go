@@ -33,6 +33,14 @@ type Subject struct {
 	Alive func(t *testing.T, application string) func() bool
 	// RemoveImage removes an image from the engine.
 	RemoveImage func(t *testing.T, ref string)
+	// Network is what the engine has joined.
+	Network container.NetworkConfig
+	// Addresses are those of Network.
+	Addresses *Addresses
+	// Unjoined opens the same runtime as an agent does that has just started.
+	Unjoined func(t *testing.T) container.Engine
+	// Resolve is what the application's container knows a name as; nothing is that it does not know it.
+	Resolve func(t *testing.T, application, name string) string
 	// CopyImage gives Image a second name of its own.
 	CopyImage func(t *testing.T, ref string)
 }
@@ -45,6 +53,17 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"create again is success":                     createAgain,
 		"create of another spec is refused":           createOther,
 		"create comes before the data":                createBeforeData,
+		"create needs the cluster network":            createNeedsNetwork,
+		"create needs an address of the network":      createNeedsAddress,
+		"create of other links is refused":            createOtherLinks,
+		"create with another address":                 createOtherAddress,
+		"an address is given once":                    addressGivenOnce,
+		"an address stays":                            addressStays,
+		"join again is success":                       joinAgain,
+		"join names what is in the way":               joinBusy,
+		"join refuses what is no network":             joinRefuses,
+		"names reach the application":                 namesReach,
+		"names need an application":                   namesNeedApplication,
 		"start of a missing source fails":             startMissingSource,
 		"start again is success":                      startAgain,
 		"start of an exited container":                startExited,
@@ -84,10 +103,15 @@ func (s Subject) application(t *testing.T, command ...string) cluster.Applicatio
 	return a
 }
 
+// spec is the application with the address that it keeps in this test.
+func (s Subject) spec(a cluster.Application, mounts ...container.Mount) container.Spec {
+	return container.Spec{Application: a, Address: s.Addresses.Of(a.Name), Mounts: mounts}
+}
+
 // created makes the application's container.
 func (s Subject) created(t *testing.T, command ...string) cluster.Application {
 	a := s.application(t, command...)
-	if _, err := s.Engine.Create(t.Context(), container.Spec{Application: a}); err != nil {
+	if _, err := s.Engine.Create(t.Context(), s.spec(a)); err != nil {
 		t.Fatalf("Create(%s) = %v", a.Name, err)
 	}
 	return a

@@ -36,11 +36,16 @@ func application(t *testing.T, e *docker.Engine, command ...string) cluster.Appl
 
 func create(t *testing.T, e *docker.Engine, a cluster.Application, mounts ...container.Mount) cluster.Container {
 	t.Helper()
-	made, err := e.Create(t.Context(), container.Spec{Application: a, Mounts: mounts})
+	made, err := e.Create(t.Context(), spec(a, mounts...))
 	if err != nil {
 		t.Fatalf("Create() = %v", err)
 	}
 	return made
+}
+
+// spec is the application with the address that it keeps in this process.
+func spec(a cluster.Application, mounts ...container.Mount) container.Spec {
+	return container.Spec{Application: a, Address: addresses.Of(a.Name), Mounts: mounts}
 }
 
 func start(t *testing.T, e *docker.Engine, a cluster.Application) {
@@ -105,14 +110,10 @@ func TestEveryFieldReachesDocker(t *testing.T) {
 	a.User, a.StopSignal, a.StopTimeout = "1000:1000", "SIGINT", cluster.Duration(1500*time.Millisecond)
 	create(t, e, a)
 	got := inspect(t, container.NamePrefix+a.Name)
-	network, err := shared.api.NetworkInspect(t.Context(), config("").Network, client.NetworkInspectOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	node := network.Network.IPAM.Config[0].Gateway.String()
+	service := network.Service().String()
 	for _, want := range []string{
 		"FROM_IMAGE=kept", "OWN=1", "EMPTY=",
-		"MY_DB_PORT_5432_TCP=tcp://" + node + ":15432", "MY_DB_PORT_5432_TCP_ADDR=" + node,
+		"MY_DB_PORT_5432_TCP=tcp://" + service + ":15432", "MY_DB_PORT_5432_TCP_ADDR=" + service,
 		"MY_DB_PORT_5432_TCP_PORT=15432", "MY_DB_PORT_5432_TCP_PROTO=tcp",
 	} {
 		if !slices.Contains(got.Config.Env, want) {
@@ -243,7 +244,7 @@ func TestNamesOfOthersAreLeftAlone(t *testing.T) {
 		a := application(t, e, "wait")
 		name := container.NamePrefix + a.Name
 		foreign(t, name, labels)
-		if _, err := e.Create(t.Context(), container.Spec{Application: a}); !errors.Is(err, container.ErrNameTaken) {
+		if _, err := e.Create(t.Context(), spec(a)); !errors.Is(err, container.ErrNameTaken) {
 			t.Errorf("%s: Create() = %v; want ErrNameTaken", what, err)
 		}
 		if err := e.Start(t.Context(), a.Name); !errors.Is(err, container.ErrNameTaken) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/flocker-project/flocker/cluster"
-	"github.com/flocker-project/flocker/container"
 )
 
 // BenchmarkLife measures each call of a container's life in milliseconds; a move waits for start and stop.
@@ -25,7 +24,7 @@ func BenchmarkLife(b *testing.B) {
 	}
 	for b.Loop() {
 		step("create", func() error {
-			_, err := e.Create(b.Context(), container.Spec{Application: a})
+			_, err := e.Create(b.Context(), spec(a))
 			return err
 		})
 		step("start", func() error { return e.Start(b.Context(), a.Name) })

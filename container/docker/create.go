@@ -30,12 +30,16 @@ func (e *Engine) Create(ctx context.Context, spec container.Spec) (cluster.Conta
 		return cluster.Container{}, err
 	}
 	defer end()
-	made, err := e.existing(ctx, spec)
+	to, err := e.placeOf(ctx, spec)
+	if err != nil {
+		return cluster.Container{}, err
+	}
+	made, err := e.existing(ctx, spec, to)
 	if err != nil {
 		return cluster.Container{}, err
 	}
 	if !made {
-		if err := e.make(ctx, spec); err != nil {
+		if err := e.make(ctx, spec, to); err != nil {
 			return cluster.Container{}, err
 		}
 	}
@@ -44,7 +48,7 @@ func (e *Engine) Create(ctx context.Context, spec container.Spec) (cluster.Conta
 }
 
 // existing says whether the container is there as asked; its holder runs then.
-func (e *Engine) existing(ctx context.Context, spec container.Spec) (bool, error) {
+func (e *Engine) existing(ctx context.Context, spec container.Spec, to place) (bool, error) {
 	application := spec.Application.Name
 	found, err := e.inspect(ctx, application)
 	if errdefs.IsNotFound(err) {
@@ -58,21 +62,21 @@ func (e *Engine) existing(ctx context.Context, spec container.Spec) (bool, error
 		return false, err
 	}
 	labels := found.Config.Labels
-	if !e.ours(labels, labelApplication, application) || labels[labelSpec] != want[labelSpec] || labels[labelMounts] != want[labelMounts] {
+	if !e.ours(labels, labelApplication, application) || !sameSpec(labels, want) {
 		return false, fmt.Errorf("container %s: %w", nameOf(application), container.ErrNameTaken)
 	}
-	holder, err := e.ensureHolder(ctx, application)
+	holder, err := e.ensureHolder(ctx, application, to)
 	if err != nil {
 		return false, err
 	}
 	if found.HostConfig.NetworkMode == joins(holder) || found.State.Running {
 		return true, nil
 	}
-	// Its holder was removed by another hand: it can never start again.
+	// Its holder was removed by another hand, or had another address: it can never start again.
 	return false, e.removeContainer(ctx, application)
 }
 
-func (e *Engine) make(ctx context.Context, spec container.Spec) (err error) {
+func (e *Engine) make(ctx context.Context, spec container.Spec, to place) (err error) {
 	application := spec.Application.Name
 	if _, _, err := e.HasImage(ctx, spec.Application.Image); err != nil {
 		return err
@@ -82,11 +86,7 @@ func (e *Engine) make(ctx context.Context, spec container.Spec) (err error) {
 			err = e.undo(ctx, application, err)
 		}
 	}()
-	gateway, err := e.ensureNetwork(ctx)
-	if err != nil {
-		return err
-	}
-	holder, err := e.ensureHolder(ctx, application)
+	holder, err := e.ensureHolder(ctx, application, to)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (e *Engine) make(ctx context.Context, spec container.Spec) (err error) {
 	}
 	made, err := e.api.ContainerCreate(ctx, client.ContainerCreateOptions{
 		Name:       nameOf(application),
-		Config:     containerConfig(spec.Application, environment(spec.Application, gateway), labels),
+		Config:     containerConfig(spec.Application, environment(spec, to.service), labels),
 		HostConfig: host,
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,12 +46,22 @@ func (f *fixture) open(ctx context.Context) {
 		f.err = err
 		return
 	}
-	f.err = errors.Join(importProbe(ctx, f.api, f.image), e.Prepare(ctx), e.Close())
+	f.err = errors.Join(importProbe(ctx, f.api, f.image), e.Join(ctx, network), e.Close())
 }
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 var shared = &fixture{image: fmt.Sprintf("containertest/probe:%d", os.Getpid())}
+
+// network is this process's own: runs do not meet.
+var (
+	network = container.NetworkConfig{
+		Subnet:  netip.MustParsePrefix(fmt.Sprintf("10.%d.%d.0/20", 200+os.Getpid()%50, os.Getpid()/50%16*16)),
+		Gateway: netip.MustParseAddr(fmt.Sprintf("10.%d.%d.2", 200+os.Getpid()%50, os.Getpid()/50%16*16)),
+		MTU:     1400,
+	}
+	addresses = containertest.NewAddresses(network.Gateway)
+)
 
 func runTests(m *testing.M) int {
 	code := m.Run()
@@ -72,6 +83,7 @@ func runTests(m *testing.M) int {
 
 func config(dir string) docker.Config {
 	return docker.Config{
+		Host:           os.Getenv("DOCKER_HOST"),
 		Cluster:        fmt.Sprintf("containertest-%d", os.Getpid()),
 		Network:        fmt.Sprintf("flocker-test-%d", os.Getpid()),
 		Bridge:         fmt.Sprintf("flt%d", os.Getpid()),
@@ -102,6 +114,16 @@ func engineWith(t testing.TB, c docker.Config) *docker.Engine {
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
+	e := openOnly(t, c)
+	if err := e.Join(t.Context(), network); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// openOnly opens an engine that has not joined.
+func openOnly(t testing.TB, c docker.Config) *docker.Engine {
+	t.Helper()
 	e, err := docker.Open(c, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -154,9 +176,13 @@ func writeAll(w io.Writer, b []byte) error {
 func open(t *testing.T) containertest.Subject {
 	e := engine(t)
 	return containertest.Subject{
-		Engine: e,
-		Image:  shared.image,
-		Alive:  alive,
+		Engine:    e,
+		Image:     shared.image,
+		Alive:     alive,
+		Network:   network,
+		Addresses: addresses,
+		Unjoined:  func(t *testing.T) container.Engine { return openOnly(t, config(t.TempDir())) },
+		Resolve:   func(t *testing.T, application, name string) string { return resolve(t, e, application, name) },
 		RemoveImage: func(t *testing.T, ref string) {
 			if _, err := shared.api.ImageRemove(t.Context(), ref, client.ImageRemoveOptions{}); err != nil {
 				t.Fatal(err)

@@ -6,7 +6,6 @@ package docker
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync"
 
 	"github.com/moby/moby/client"
@@ -22,8 +21,6 @@ type Config struct {
 	Cluster string
 	// Network and Bridge name Docker's network and its interface; default "flocker" and "flocker0".
 	Network, Bridge string
-	// Subnet of the network; Docker chooses a free one when it is not set.
-	Subnet netip.Prefix
 	// HolderImage is the tag of the image that the holders run, made here; default "flocker/holder:1".
 	HolderImage string
 	// SourceDir is where the links to mount sources are; it must not outlive a boot. Default "/run/flocker/sources".
@@ -38,7 +35,9 @@ type Engine struct {
 	api    *client.Client
 	log    *slog.Logger
 	making making
-	setup  sync.Mutex // one makes the network and the holder image at a time
+	setup  sync.Mutex              // one makes the network and the holder image at a time
+	joined container.NetworkConfig // under setup; zero before Join
+	naming making                  // an application's file of names is written by one at a time, Docker included
 }
 
 var _ container.Engine = (*Engine)(nil)
@@ -51,7 +50,7 @@ func Open(config Config, log *slog.Logger) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("docker client for %s: %w", config.Host, err)
 	}
-	return &Engine{config: config, api: api, log: log, making: making{held: map[string]chan struct{}{}}}, nil
+	return &Engine{config: config, api: api, log: log, making: newMaking(), naming: newMaking()}, nil
 }
 
 // Close drops the connections to the engine; what runs there goes on.

@@ -12,11 +12,12 @@ import (
 	dockermount "github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
+	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 )
 
-// foreign describes containers that are not ours and matter: the running ones that see folders of the host, directly or through a
-// volume bound to one, and all that have a name which we would give.
+// foreign describes containers that are not ours and matter: the running ones that publish ports or see folders of the host, directly or
+// through a volume bound to one, and all that have a name which we would give.
 func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) ([]container.Found, error) {
 	running := slices.DeleteFunc(slices.Clone(others), func(c dockercontainer.Summary) bool {
 		return c.State != dockercontainer.StateRunning && c.State != dockercontainer.StatePaused
@@ -44,11 +45,23 @@ func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) 
 			default: // the others are not of the host's filesystem
 			}
 		}
-		if len(sources) > 0 {
-			found = append(found, container.Found{Name: foreignName(c), Mounts: sources})
+		if ports := publishedPorts(c); len(sources)+len(ports) > 0 {
+			found = append(found, container.Found{Name: foreignName(c), Mounts: sources, Published: ports})
 		}
 	}
 	return found, nil
+}
+
+// publishedPorts are each port of the host once; Docker lists one for each address.
+func publishedPorts(c dockercontainer.Summary) []cluster.Port {
+	var ports []cluster.Port
+	for _, p := range c.Ports {
+		port := cluster.Port{Internal: int(p.PrivatePort), External: int(p.PublicPort), Protocol: p.Type}
+		if p.PublicPort != 0 && !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // volumeDevices says what the running containers' local volumes are mounted from; most are from nothing, and then nothing is asked.

@@ -3,40 +3,104 @@
 package docker
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"runtime"
+	"net/netip"
 
 	"github.com/containerd/errdefs"
 	dockercontainer "github.com/moby/moby/api/types/container"
+	dockernetwork "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
+	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 )
 
+// place is what the holder of one application needs of the cluster network.
+type place struct {
+	network string // the ID of Docker's
+	address netip.Addr
+	service netip.Addr
+}
+
+// placeOf makes sure that the network is there and the address belongs to it.
+func (e *Engine) placeOf(ctx context.Context, spec container.Spec) (place, error) {
+	config, network, err := e.network(ctx)
+	if err != nil {
+		return place{}, fmt.Errorf("create container %s: %w", nameOf(spec.Application.Name), err)
+	}
+	if err := config.CheckSpec(spec); err != nil {
+		return place{}, err
+	}
+	return place{network: network, address: spec.Address, service: config.Service()}, nil
+}
+
 // ensureHolder makes the application's network namespace: a container that does nothing, running. It returns its ID.
-func (e *Engine) ensureHolder(ctx context.Context, application string) (string, error) {
+func (e *Engine) ensureHolder(ctx context.Context, application string, to place) (string, error) {
 	name := holderNameOf(application)
 	found, err := e.inspectNamed(ctx, name)
 	switch {
 	case errdefs.IsNotFound(err):
-		return e.makeHolder(ctx, application)
+		return e.makeHolder(ctx, application, to)
 	case err != nil:
 		return "", err
 	case !e.ours(found.Config.Labels, labelHolder, application):
 		return "", fmt.Errorf("container %s: %w", name, container.ErrNameTaken)
+	case !e.fits(found, to):
+		return e.replaceHolder(ctx, application, found, to)
 	}
 	return found.ID, e.startHolder(ctx, application, found)
 }
 
-func (e *Engine) makeHolder(ctx context.Context, application string) (string, error) {
+// fits says whether the holder has, or gets when it starts, this address in this network. An earlier version's has one of Docker's choice.
+func (e *Engine) fits(holder dockercontainer.InspectResponse, to place) bool {
+	return e.fixedAddress(holder) == to.address && holder.NetworkSettings.Networks[e.config.Network].NetworkID == to.network
+}
+
+// fixedAddress is the address that a holder was made with; none is not valid.
+func (e *Engine) fixedAddress(holder dockercontainer.InspectResponse) netip.Addr {
+	endpoint := holder.NetworkSettings.Networks[e.config.Network]
+	if endpoint == nil || endpoint.IPAMConfig == nil {
+		return netip.Addr{}
+	}
+	return endpoint.IPAMConfig.IPv4Address
+}
+
+func (e *Engine) replaceHolder(ctx context.Context, application string, holder dockercontainer.InspectResponse, to place) (string, error) {
+	found, err := e.inspect(ctx, application)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return "", err
+	}
+	if err == nil && found.State.Running {
+		return "", fmt.Errorf("container %s has the address %v, not %s: %w", nameOf(application), e.fixedAddress(holder), to.address, container.ErrAddressDiffers)
+	}
+	if err := e.removeOurs(ctx, holderNameOf(application), labelHolder, application); err != nil {
+		return "", err
+	}
+	return e.makeHolder(ctx, application, to)
+}
+
+func (e *Engine) makeHolder(ctx context.Context, application string, to place) (string, error) {
 	if err := e.ensureHolderImage(ctx); err != nil {
 		return "", err
 	}
-	made, err := e.api.ContainerCreate(ctx, client.ContainerCreateOptions{
+	end, err := e.naming.begin(ctx, application)
+	if err != nil {
+		return "", err
+	}
+	defer end()
+	id, err := e.createWithMAC(ctx, e.holderOptions(application, to), cluster.MACOf(to.address))
+	if err != nil {
+		return "", fmt.Errorf("create container %s: %w", holderNameOf(application), err)
+	}
+	if _, err := e.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+		return "", e.explainStart(ctx, application, to.address, err)
+	}
+	return id, nil
+}
+
+func (e *Engine) holderOptions(application string, to place) client.ContainerCreateOptions {
+	return client.ContainerCreateOptions{
 		Name: holderNameOf(application),
 		Config: &dockercontainer.Config{
 			Image:    e.config.HolderImage,
@@ -51,67 +115,46 @@ func (e *Engine) makeHolder(ctx context.Context, application string) (string, er
 			ReadonlyRootfs: true,
 			CapDrop:        []string{"ALL"},
 		},
-	})
-	if err != nil {
-		return "", fmt.Errorf("create container %s: %w", holderNameOf(application), err)
+		NetworkingConfig: &dockernetwork.NetworkingConfig{EndpointsConfig: map[string]*dockernetwork.EndpointSettings{
+			e.config.Network: {IPAMConfig: &dockernetwork.EndpointIPAMConfig{IPv4Address: to.address}},
+		}},
 	}
-	if _, err := e.api.ContainerStart(ctx, made.ID, client.ContainerStartOptions{}); err != nil {
-		return "", fmt.Errorf("start container %s: %w", holderNameOf(application), err)
-	}
-	return made.ID, nil
 }
 
+// startHolder starts a holder that has stopped. Docker writes its file of names anew then, so ours are written again.
 func (e *Engine) startHolder(ctx context.Context, application string, holder dockercontainer.InspectResponse) error {
 	if holder.State.Running {
 		return nil
 	}
-	if _, err := e.api.ContainerStart(ctx, holder.ID, client.ContainerStartOptions{}); err != nil {
-		return fmt.Errorf("start container %s: %w", holderNameOf(application), err)
-	}
-	return nil
-}
-
-func (e *Engine) ensureHolderImage(ctx context.Context) error {
-	e.setup.Lock()
-	defer e.setup.Unlock()
-	_, err := e.api.ImageInspect(ctx, e.config.HolderImage)
-	if !errdefs.IsNotFound(err) {
-		if err != nil {
-			return fmt.Errorf("inspect image %s: %w", e.config.HolderImage, err)
-		}
-		return nil
-	}
-	archive, err := holderArchive()
+	end, err := e.naming.begin(ctx, application)
 	if err != nil {
 		return err
 	}
-	reply, err := e.api.ImageImport(ctx, client.ImageImportSource{Source: archive, SourceName: "-"}, e.config.HolderImage,
-		client.ImageImportOptions{Changes: []string{`ENTRYPOINT ["/pause"]`}})
-	if err != nil {
-		return fmt.Errorf("import image %s: %w", e.config.HolderImage, err)
+	defer end()
+	names, lost := namesIn(holder.HostsPath)
+	if _, err := e.api.ContainerStart(ctx, holder.ID, client.ContainerStartOptions{}); err != nil {
+		return e.explainStart(ctx, application, e.fixedAddress(holder), err)
 	}
-	if err := drain(reply); err != nil {
-		return fmt.Errorf("import image %s: %w", e.config.HolderImage, err)
+	if lost == nil && len(names) > 0 {
+		lost = writeNames(holder.HostsPath, names)
+	}
+	if lost != nil {
+		// It can run without them, and the next SetHosts says the same again.
+		e.log.Warn("names of other applications are lost with the restart of a holder", "application", application, "error", lost)
 	}
 	return nil
 }
 
-// holderArchive is the image's whole filesystem: one program, made here because no registry need be reachable.
-func holderArchive() (io.Reader, error) {
-	program, err := PauseProgram(runtime.GOARCH)
-	if err != nil {
-		return nil, err
+// explainStart names the container for which Docker refused the address; Docker does not say.
+func (e *Engine) explainStart(ctx context.Context, application string, address netip.Addr, refused error) error {
+	network, err := e.inspectNetwork(ctx)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return err
 	}
-	var archive bytes.Buffer
-	w := tar.NewWriter(&archive)
-	if err := w.WriteHeader(&tar.Header{Name: "pause", Mode: 0o755, Size: int64(len(program))}); err != nil {
-		return nil, fmt.Errorf("write holder image: %w", err)
+	for _, other := range network.Containers {
+		if other.IPv4Address.Addr() == address && other.Name != holderNameOf(application) {
+			return &container.AddressTakenError{Application: application, Address: address, Container: other.Name}
+		}
 	}
-	if _, err := w.Write(program); err != nil {
-		return nil, fmt.Errorf("write holder image: %w", err)
-	}
-	if err := w.Close(); err != nil {
-		return nil, fmt.Errorf("write holder image: %w", err)
-	}
-	return &archive, nil
+	return fmt.Errorf("start container %s: %w", holderNameOf(application), refused)
 }

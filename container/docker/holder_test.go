@@ -175,7 +175,7 @@ func TestFailedCreationLeavesNothing(t *testing.T) {
 	e := engine(t)
 	a := application(t, e, "wait")
 	a.MemoryLimit = 1 // less than Docker takes
-	if _, err := e.Create(t.Context(), container.Spec{Application: a, Mounts: []container.Mount{folder(t, "/given")}}); err == nil {
+	if _, err := e.Create(t.Context(), spec(a, folder(t, "/given"))); err == nil {
 		t.Fatal("Create() with a memory limit of one byte = nil; want an error")
 	}
 	if c, ok := found(t, e, container.NamePrefix+a.Name); ok {

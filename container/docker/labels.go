@@ -17,6 +17,7 @@ const (
 	labelHolder      = "flocker.holder"      // on the holder: the application's name
 	labelSpec        = "flocker.spec"
 	labelMounts      = "flocker.mounts"
+	labelLinks       = "flocker.links" // only where the specification has some of its own
 )
 
 func (e *Engine) applicationLabels(spec container.Spec) (map[string]string, error) {
@@ -24,12 +25,20 @@ func (e *Engine) applicationLabels(spec container.Spec) (map[string]string, erro
 	if err != nil {
 		return nil, fmt.Errorf("encode mounts of application %s: %w", spec.Application.Name, err)
 	}
-	return map[string]string{
+	labels := map[string]string{
 		labelCluster:     e.config.Cluster,
 		labelApplication: spec.Application.Name,
 		labelSpec:        spec.Application.SpecHash(),
 		labelMounts:      string(mounts),
-	}, nil
+	}
+	if len(spec.Links) > 0 {
+		links, err := json.Marshal(spec.Links)
+		if err != nil {
+			return nil, fmt.Errorf("encode links of application %s: %w", spec.Application.Name, err)
+		}
+		labels[labelLinks] = string(links)
+	}
+	return labels, nil
 }
 
 func (e *Engine) holderLabels(application string) map[string]string {
@@ -39,6 +48,11 @@ func (e *Engine) holderLabels(application string) map[string]string {
 // ours says whether labels name something made here, of the kind that role labels, for the application.
 func (e *Engine) ours(labels map[string]string, role, application string) bool {
 	return labels[labelCluster] == e.config.Cluster && labels[role] == application
+}
+
+// sameSpec says whether two containers were made from specifications that need no other one.
+func sameSpec(a, b map[string]string) bool {
+	return a[labelSpec] == b[labelSpec] && a[labelMounts] == b[labelMounts] && a[labelLinks] == b[labelLinks]
 }
 
 func mountsOf(labels map[string]string) ([]container.Mount, error) {

@@ -87,7 +87,25 @@ func (e *Engine) startHolderOf(ctx context.Context, application string, mode doc
 	if err != nil {
 		return fmt.Errorf("holder of container %s: %w", nameOf(application), err)
 	}
+	if !holder.State.Running {
+		if err := e.checkHolder(ctx, application, holder); err != nil {
+			return err
+		}
+	}
 	return e.startHolder(ctx, application, holder)
+}
+
+// checkHolder refuses a holder that would get no address, or one of Docker's choice; Create makes it anew.
+func (e *Engine) checkHolder(ctx context.Context, application string, holder dockercontainer.InspectResponse) error {
+	network, err := e.inspectNetwork(ctx)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	if address := e.fixedAddress(holder); !address.IsValid() || !e.fits(holder, place{network: network.ID, address: address}) {
+		return fmt.Errorf("start container %s: its namespace holder has no address in the cluster network; create it again: %w",
+			nameOf(application), container.ErrNotFound)
+	}
+	return nil
 }
 
 // untilNoticed returns when the engine knows that the container's processes have ended.

@@ -17,8 +17,8 @@ import (
 	"github.com/flocker-project/flocker/container"
 )
 
-// List returns our containers, the running foreign ones that use folders of the host, and those that have a name of ours. A holder without its container, left by a
-// creation that was cut short, is shown as a created container of no specification.
+// List returns our containers, the running foreign ones that publish ports or use folders of the host, and those that have a name
+// of ours. A holder without its container, left by a creation that was cut short, is shown as a created container of no specification.
 func (e *Engine) List(ctx context.Context) ([]container.Found, error) {
 	listed, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true})
 	if err != nil {

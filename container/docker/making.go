@@ -13,6 +13,8 @@ type making struct {
 	held map[string]chan struct{}
 }
 
+func newMaking() making { return making{held: map[string]chan struct{}{}} }
+
 // begin waits for its turn with the application and returns what ends it.
 func (m *making) begin(ctx context.Context, application string) (end func(), err error) {
 	for {

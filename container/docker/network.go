@@ -6,55 +6,198 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	dockernetwork "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
+
+	"github.com/flocker-project/flocker/container"
 )
 
-// ensureNetwork makes the network of the holders and returns the address that this node has in it.
-func (e *Engine) ensureNetwork(ctx context.Context) (gateway netip.Addr, err error) {
-	e.setup.Lock()
-	defer e.setup.Unlock()
-	gateway, err = e.gateway(ctx)
-	if !errdefs.IsNotFound(err) {
-		return gateway, err
-	}
-	options := client.NetworkCreateOptions{
-		Driver:  "bridge",
-		Options: map[string]string{"com.docker.network.bridge.name": e.config.Bridge},
-		Labels:  map[string]string{labelCluster: e.config.Cluster},
-	}
-	if e.config.Subnet.IsValid() {
-		options.IPAM = &dockernetwork.IPAM{Config: []dockernetwork.IPAMConfig{{Subnet: e.config.Subnet}}}
-	}
-	_, refused := e.api.NetworkCreate(ctx, e.config.Network, options)
-	gateway, err = e.gateway(ctx)
-	if refused != nil && err != nil { // another process may have made it first
-		return netip.Addr{}, fmt.Errorf("create docker network %s: %w", e.config.Network, refused)
-	}
-	return gateway, err
-}
+// Options of Docker's bridge driver.
+const (
+	optionBridge = "com.docker.network.bridge.name"
+	optionMTU    = "com.docker.network.driver.mtu"
+	driver       = "bridge"
+)
 
-func (e *Engine) gateway(ctx context.Context) (netip.Addr, error) {
-	found, err := e.api.NetworkInspect(ctx, e.config.Network, client.NetworkInspectOptions{})
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("inspect docker network %s: %w", e.config.Network, err)
-	}
-	for _, pool := range found.Network.IPAM.Config {
-		if pool.Gateway.Is4() {
-			return pool.Gateway, nil
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("docker network %s has no IPv4 gateway", e.config.Network)
-}
-
-// Prepare makes what all applications share, so that the first of them does not wait for it: the network and the holders' image.
-func (e *Engine) Prepare(ctx context.Context) error {
-	if _, err := e.ensureNetwork(ctx); err != nil {
+// Join makes Docker's network as the cluster wants it, and the holders' image, so that the first application does not wait for that.
+func (e *Engine) Join(ctx context.Context, config container.NetworkConfig) error {
+	if err := config.Check(); err != nil {
 		return err
 	}
-	return e.ensureHolderImage(ctx)
+	e.leaveUnless(config)
+	if err := e.ensureHolderImage(ctx); err != nil {
+		return err
+	}
+	e.setup.Lock()
+	defer e.setup.Unlock()
+	if _, err := e.ensureNetwork(ctx, config); err != nil {
+		return err
+	}
+	e.joined = config
+	return nil
+}
+
+// Prepare makes what needs no network, so that it is there before Join: the holders' image.
+func (e *Engine) Prepare(ctx context.Context) error { return e.ensureHolderImage(ctx) }
+
+// leaveUnless keeps everything from being made until a Join has succeeded: what the cluster wants may not be what is there.
+// Where it is what was joined before, a runtime that is away for a moment changes nothing: the network is looked for at
+// each Create.
+func (e *Engine) leaveUnless(config container.NetworkConfig) {
+	e.setup.Lock()
+	defer e.setup.Unlock()
+	if e.joined != config {
+		e.joined = container.NetworkConfig{}
+	}
+}
+
+// network returns the settings that were joined, and the ID of Docker's network, which others may have pruned since.
+func (e *Engine) network(ctx context.Context) (container.NetworkConfig, string, error) {
+	e.setup.Lock()
+	defer e.setup.Unlock()
+	if !e.joined.Subnet.IsValid() {
+		return container.NetworkConfig{}, "", container.ErrNotJoined
+	}
+	id, err := e.ensureNetwork(ctx, e.joined)
+	return e.joined, id, err
+}
+
+// ensureNetwork returns the network's ID; the lock is held.
+func (e *Engine) ensureNetwork(ctx context.Context, config container.NetworkConfig) (string, error) {
+	want := e.networkOptions(config)
+	found, err := e.inspectNetwork(ctx)
+	switch {
+	case errdefs.IsNotFound(err):
+		return e.createNetwork(ctx, config, want)
+	case err != nil:
+		return "", err
+	case settingsOf(found.Driver, found.IPAM, found.Options) == settingsOf(want.Driver, *want.IPAM, want.Options):
+		return found.ID, nil
+	}
+	if err := e.checkUnused(ctx, found, want); err != nil {
+		return "", err
+	}
+	if _, err := e.api.NetworkRemove(ctx, found.ID, client.NetworkRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
+		return "", fmt.Errorf("remove docker network %s, to make it anew: %w", e.config.Network, err)
+	}
+	e.log.Info("docker's network had other settings and is made anew", "network", e.config.Network, "subnet", config.Subnet.String())
+	return e.createNetwork(ctx, config, want)
+}
+
+// networkOptions leave Docker nothing to choose: its range for addresses of its own choice is the gateway's alone, because any
+// other address may be that of an application on another node.
+func (e *Engine) networkOptions(config container.NetworkConfig) client.NetworkCreateOptions {
+	options := client.NetworkCreateOptions{
+		Driver:  driver,
+		Options: map[string]string{optionBridge: e.config.Bridge},
+		Labels:  map[string]string{labelCluster: e.config.Cluster},
+		IPAM: &dockernetwork.IPAM{Driver: "default", Config: []dockernetwork.IPAMConfig{{
+			Subnet:     config.Subnet,
+			Gateway:    config.Gateway,
+			IPRange:    netip.PrefixFrom(config.Gateway, config.Gateway.BitLen()),
+			AuxAddress: map[string]netip.Addr{"service": config.Service()},
+		}}},
+	}
+	if config.MTU > 0 {
+		options.Options[optionMTU] = strconv.Itoa(config.MTU)
+	}
+	return options
+}
+
+// settingsOf is what two networks must have alike, as text.
+func settingsOf(driver string, ipam dockernetwork.IPAM, options map[string]string) string {
+	var pools []string
+	for _, pool := range ipam.Config {
+		if pool.Subnet.Addr().Is4() {
+			pools = append(pools, fmt.Sprintf("subnet %s, gateway %s, own range %s", pool.Subnet, pool.Gateway, pool.IPRange))
+		}
+	}
+	mtu := options[optionMTU]
+	if mtu == "" {
+		mtu = "default"
+	}
+	slices.Sort(pools)
+	return fmt.Sprintf("%s, driver %s, interface %s, MTU %s", strings.Join(pools, " and "), driver, options[optionBridge], mtu)
+}
+
+func (e *Engine) createNetwork(ctx context.Context, config container.NetworkConfig, want client.NetworkCreateOptions) (string, error) {
+	made, refused := e.api.NetworkCreate(ctx, e.config.Network, want)
+	if refused == nil {
+		return made.ID, nil
+	}
+	found, err := e.inspectNetwork(ctx)
+	if err == nil && settingsOf(found.Driver, found.IPAM, found.Options) == settingsOf(want.Driver, *want.IPAM, want.Options) {
+		return found.ID, nil // another process made it first
+	}
+	if err := e.checkOverlap(ctx, config.Subnet); err != nil {
+		return "", err
+	}
+	return "", fmt.Errorf("create docker network %s with the subnet %s: %w", e.config.Network, config.Subnet, refused)
+}
+
+// checkOverlap finds the network for which Docker refused the subnet; Docker does not say.
+func (e *Engine) checkOverlap(ctx context.Context, subnet netip.Prefix) error {
+	all, err := e.api.NetworkList(ctx, client.NetworkListOptions{})
+	if err != nil {
+		return fmt.Errorf("list docker networks: %w", err)
+	}
+	for _, other := range all.Items {
+		for _, pool := range other.IPAM.Config {
+			if pool.Subnet.Overlaps(subnet) && other.Name != e.config.Network {
+				return &container.SubnetTakenError{Network: e.config.Network, Subnet: subnet, Other: other.Name, OtherSubnet: pool.Subnet}
+			}
+		}
+	}
+	return nil
+}
+
+// checkUnused names every container that has the network, stopped ones too: Docker could not start those once it is made anew.
+func (e *Engine) checkUnused(ctx context.Context, found dockernetwork.Inspect, want client.NetworkCreateOptions) error {
+	listed, err := e.api.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if err != nil {
+		return fmt.Errorf("list containers: %w", err)
+	}
+	busy := &container.NetworkBusyError{
+		Network: e.config.Network,
+		Have:    settingsOf(found.Driver, found.IPAM, found.Options),
+		Want:    settingsOf(want.Driver, *want.IPAM, want.Options),
+	}
+	known := map[string]bool{}
+	for _, c := range listed.Items {
+		known[c.ID] = true
+		if c.NetworkSettings == nil || c.NetworkSettings.Networks[e.config.Network] == nil {
+			continue
+		}
+		if c.Labels[labelCluster] == e.config.Cluster && c.Labels[labelHolder] != "" {
+			busy.Ours = append(busy.Ours, foreignName(c))
+		} else {
+			busy.Foreign = append(busy.Foreign, foreignName(c))
+		}
+	}
+	for id, endpoint := range found.Containers {
+		if !known[id] {
+			busy.Foreign = append(busy.Foreign, endpoint.Name)
+		}
+	}
+	if len(busy.Ours)+len(busy.Foreign) == 0 {
+		return nil
+	}
+	slices.Sort(busy.Ours)
+	slices.Sort(busy.Foreign)
+	return busy
+}
+
+func (e *Engine) inspectNetwork(ctx context.Context) (dockernetwork.Inspect, error) {
+	found, err := e.api.NetworkInspect(ctx, e.config.Network, client.NetworkInspectOptions{})
+	if err != nil {
+		return dockernetwork.Inspect{}, fmt.Errorf("inspect docker network %s: %w", e.config.Network, err)
+	}
+	return found.Network, nil
 }
 
 // RemoveShared removes the network and the holders' image; every container of ours must be gone.

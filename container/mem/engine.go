@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 )
 
@@ -54,8 +55,11 @@ type Engine struct {
 	images     map[string]Image
 	containers map[string]*instance
 	foreign    map[string][]string
+	foreigners map[string][]cluster.Port // with ports of the machine
 	watchers   map[chan struct{}]bool
-	made       int // counts holders and containers, for their names and addresses
+	made       int                     // counts holders and containers, for their names
+	joined     container.NetworkConfig // zero before Join
+	stands     container.NetworkConfig // of the network that is there; it outlives an agent
 }
 
 var _ container.Engine = (*Engine)(nil)
@@ -70,6 +74,7 @@ func New(config Config) *Engine {
 		images:     map[string]Image{},
 		containers: map[string]*instance{},
 		foreign:    map[string][]string{},
+		foreigners: map[string][]cluster.Port{},
 		watchers:   map[chan struct{}]bool{},
 	}
 }
@@ -104,6 +109,17 @@ func (e *Engine) SetForeign(name string, mounts ...string) {
 	delete(e.foreign, name)
 	if len(mounts) > 0 {
 		e.foreign[name] = mounts
+	}
+	e.changed()
+}
+
+// SetPublisher makes a running container that is not ours have ports of the machine; none ends it.
+func (e *Engine) SetPublisher(name string, ports ...cluster.Port) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.foreigners, name)
+	if len(ports) > 0 {
+		e.foreigners[name] = ports
 	}
 	e.changed()
 }
@@ -211,6 +227,9 @@ func (e *Engine) List(context.Context) ([]container.Found, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.foreign)) {
 		all = append(all, container.Found{Name: name, Mounts: slices.Clone(e.foreign[name])})
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.foreigners)) {
+		all = append(all, container.Found{Name: name, Published: slices.Clone(e.foreigners[name])})
 	}
 	return all, nil
 }

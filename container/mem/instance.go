@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ type instance struct {
 	spec   container.Spec
 	id     string
 	holder int // its number; 0 while it does not run
+	hosts  map[string]netip.Addr
 	state  cluster.ContainerState
 	code   int
 	began  time.Time
@@ -56,14 +58,15 @@ func (c *instance) found() container.Found {
 	}
 	if c.holder > 0 {
 		found.Netns = fmt.Sprintf("mem/%d/net", c.holder)
-		found.Address = fmt.Sprintf("10.99.%d.%d", c.holder/250, c.holder%250+2)
+		found.Address = c.spec.Address.String()
 	}
 	return found
 }
 
 // same says whether the container was made from a specification that needs no other one.
 func (c *instance) same(spec container.Spec) bool {
-	return c.spec.Application.SpecHash() == spec.Application.SpecHash() && slices.Equal(c.spec.Mounts, spec.Mounts)
+	return c.spec.Application.SpecHash() == spec.Application.SpecHash() &&
+		slices.Equal(c.spec.Mounts, spec.Mounts) && slices.Equal(c.spec.Links, spec.Links)
 }
 
 // begin runs the program. The engine's lock is held; ended is called without it.

@@ -29,9 +29,23 @@ func (e *Engine) Create(_ context.Context, spec container.Spec) (cluster.Contain
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.joined.Subnet.IsValid() {
+		return cluster.Container{}, fmt.Errorf("container %s%s: %w", container.NamePrefix, name, container.ErrNotJoined)
+	}
+	if err := e.joined.CheckSpec(spec); err != nil {
+		return cluster.Container{}, err
+	}
 	c, exists := e.containers[name]
 	if exists && !c.same(spec) {
 		return cluster.Container{}, fmt.Errorf("container %s%s: %w", container.NamePrefix, name, container.ErrNameTaken)
+	}
+	if exists && c.spec.Address != spec.Address {
+		if c.now != nil {
+			return cluster.Container{}, fmt.Errorf("container %s%s has the address %s, not %s: %w",
+				container.NamePrefix, name, c.spec.Address, spec.Address, container.ErrAddressDiffers)
+		}
+		delete(e.containers, name)
+		exists = false
 	}
 	if !exists {
 		if _, here := e.images[spec.Application.Image]; !here {
@@ -41,17 +55,29 @@ func (e *Engine) Create(_ context.Context, spec container.Spec) (cluster.Contain
 		c = &instance{spec: spec, id: fmt.Sprintf("mem-%d", e.made), state: cluster.ContainerCreated, output: &output{}}
 		e.containers[name] = c
 	}
-	e.hold(c)
+	if err := e.hold(c); err != nil {
+		if !exists {
+			delete(e.containers, name)
+		}
+		return cluster.Container{}, err
+	}
 	e.changed()
 	return c.found().Container, nil
 }
 
-// hold starts the holder where it does not run; the lock is held.
-func (e *Engine) hold(c *instance) {
-	if c.holder == 0 {
-		e.made++
-		c.holder = e.made
+// hold starts the holder where it does not run; the lock is held. An address is one running holder's.
+func (e *Engine) hold(c *instance) error {
+	if c.holder != 0 {
+		return nil
 	}
+	for name, other := range e.containers {
+		if other.holder != 0 && other.spec.Address == c.spec.Address {
+			return &container.AddressTakenError{Application: c.spec.Application.Name, Address: c.spec.Address, Container: container.HolderPrefix + name}
+		}
+	}
+	e.made++
+	c.holder = e.made
+	return nil
 }
 
 // Start starts a container.
@@ -70,7 +96,9 @@ func (e *Engine) Start(_ context.Context, application string) error {
 			return fmt.Errorf("start container of application %s: mount source %s: %w", application, m.Source, fs.ErrNotExist)
 		}
 	}
-	e.hold(c)
+	if err := e.hold(c); err != nil {
+		return err
+	}
 	c.begin(e.config.Program, func(p *process, code int) { e.ended(c, p, code) })
 	e.changed()
 	return nil
@@ -187,7 +215,8 @@ func (e *Engine) Reboot() {
 	for _, c := range e.containers {
 		c.holder = 0
 	}
-	e.foreign = map[string][]string{}
+	e.foreign, e.foreigners = map[string][]string{}, map[string][]cluster.Port{}
+	e.joined = container.NetworkConfig{} // who runs after a reboot joins again
 	e.changed()
 }
 

@@ -5,6 +5,7 @@ package mem_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,13 +69,37 @@ func exists(path string) bool {
 	return err == nil
 }
 
+var (
+	network = container.NetworkConfig{Subnet: netip.MustParsePrefix("10.144.0.0/16"), Gateway: netip.MustParseAddr("10.144.0.2")}
+	address = netip.MustParseAddr("10.144.0.3")
+)
+
+// joined is a machine with the image, in the cluster network.
+func joined(t *testing.T, config mem.Config) *mem.Engine {
+	t.Helper()
+	e := mem.New(config)
+	e.AddImage(image, mem.Image{ID: "id", Size: 1})
+	if err := e.Join(t.Context(), network); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 func TestContract(t *testing.T) {
-	containertest.Run(t, func(*testing.T) containertest.Subject {
-		e := mem.New(mem.Config{Program: probe, Source: exists})
-		e.AddImage(image, mem.Image{ID: "id", Size: 1})
+	containertest.Run(t, func(t *testing.T) containertest.Subject {
+		e := joined(t, mem.Config{Program: probe, Source: exists})
 		return containertest.Subject{
-			Engine: e,
-			Image:  image,
+			Engine:    e,
+			Image:     image,
+			Network:   network,
+			Addresses: containertest.NewAddresses(network.Gateway),
+			Unjoined:  func(*testing.T) container.Engine { e.Leave(); return e },
+			Resolve: func(_ *testing.T, application, name string) string {
+				if address, ok := e.Hosts(application)[name]; ok {
+					return address.String()
+				}
+				return ""
+			},
 			Alive: func(_ *testing.T, application string) func() bool {
 				return func() bool { return e.Running(application) }
 			},
@@ -86,9 +111,8 @@ func TestContract(t *testing.T) {
 
 func TestRebootEndsEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := mem.New(mem.Config{})
-		e.AddImage(image, mem.Image{ID: "id", Size: 1})
-		before, err := e.Create(t.Context(), container.Spec{Application: cluster.Application{Name: "app", Image: image}})
+		e := joined(t, mem.Config{})
+		before, err := e.Create(t.Context(), container.Spec{Application: cluster.Application{Name: "app", Image: image}, Address: address})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,8 +127,8 @@ func TestRebootEndsEverything(t *testing.T) {
 		if err := e.Start(t.Context(), "app"); err != nil || !e.Running("app") {
 			t.Fatalf("Start() after a reboot = %v", err)
 		}
-		if all, err = e.List(t.Context()); err != nil || all[0].Address == before.Address {
-			t.Errorf("List() = %+v, %v; want another address, as after a real reboot", all, err)
+		if all, err = e.List(t.Context()); err != nil || all[0].Address != before.Address {
+			t.Errorf("List() = %+v, %v; want the same address", all, err)
 		}
 		if err := e.Remove(t.Context(), "app"); err != nil {
 			t.Error(err)
@@ -114,10 +138,9 @@ func TestRebootEndsEverything(t *testing.T) {
 
 func TestStopTakesItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := mem.New(mem.Config{Program: probe})
-		e.AddImage(image, mem.Image{ID: "id", Size: 1})
+		e := joined(t, mem.Config{Program: probe})
 		a := cluster.Application{Name: "app", Image: image, Command: []string{"ignore-term", "wait"}, StopTimeout: cluster.Duration(time.Minute)}
-		if _, err := e.Create(t.Context(), container.Spec{Application: a}); err != nil {
+		if _, err := e.Create(t.Context(), container.Spec{Application: a, Address: address}); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.Start(t.Context(), "app"); err != nil {

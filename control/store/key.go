@@ -27,7 +27,10 @@ const (
 	Sessions     Key[Session]              = "sessions/"
 	Tombstones   Key[Tombstone]            = "tombstones/"
 	Doomed       Key[Doom]                 = "doomed/"
+	Addresses    Key[Holder]               = "addresses/"
 	MetaKey      Key[Meta]                 = "meta/cluster"
+	FabricKey    Key[cluster.Fabric]       = "meta/fabric"
+	cursorKey    Key[string]               = "meta/address-cursor"
 	generation   Key[int]                  = "meta/generation"
 	observed                               = "observed/"
 )

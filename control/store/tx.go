@@ -21,10 +21,12 @@ const maxAttempts = 20
 // only if nothing that was read has changed.
 type Tx struct {
 	store *Store
-	rev   int64
-	reads map[string]int64 // key -> modification revision read, 0 for absent
-	lists map[string]bool
-	puts  map[string]write
+	// attempt counts how often this was tried before.
+	attempt int
+	rev     int64
+	reads   map[string]int64 // key -> modification revision read, 0 for absent
+	lists   map[string]bool
+	puts    map[string]write
 }
 
 type write struct {
@@ -63,6 +65,7 @@ func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) (cluster.Revisi
 func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) (cluster.Revision, error) {
 	for attempt := range maxAttempts {
 		tx := s.begin()
+		tx.attempt = attempt
 		if err := fn(tx); err != nil {
 			return 0, err
 		}

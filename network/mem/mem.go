@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -34,6 +35,9 @@ type Network struct {
 	closed    map[string]bool
 	published []network.Publication
 	listening map[network.Port]string
+	fabric    network.Fabric // the zero one while it has not joined
+	live      map[netip.Addr]bool
+	held      map[netip.Addr]bool
 }
 
 // New is a node's network after boot.
@@ -152,7 +156,7 @@ func (n *Network) TalkInside(ctx context.Context, namespace string, port int, _ 
 	return n.DialInside(ctx, namespace, port)
 }
 
-// Remove takes the published ports away.
+// Remove takes away what Publish, Join, Live and Hold made.
 func (n *Network) Remove(context.Context) error {
 	if err := n.fault("Remove"); err != nil {
 		return err
@@ -160,6 +164,7 @@ func (n *Network) Remove(context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.published = nil
+	n.leave()
 	return nil
 }
 
@@ -168,6 +173,7 @@ func (n *Network) Reboot() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closed, n.published, n.listening = map[string]bool{}, nil, map[network.Port]string{}
+	n.leave()
 }
 
 func (n *Network) fault(method string) error {

@@ -25,6 +25,8 @@ func limits() []limit {
 	return []limit{
 		most(`^move\..*\.added$`, 200, "ms"),
 		most(`^idle\.cpu$`, 1, "%"),
+		most(`^network\.move\.refused$`, 0, "connections"),
+		most(`^network\.move\.longest_wait$`, 50, "ms"),
 		{
 			regexp.MustCompile(`^move\..*\.1GB\.gap$`), "at most 5 % of the baseline",
 			func(r result, _ func(string) (result, bool)) bool { return r.Ratio <= 0.05 },
@@ -35,6 +37,14 @@ func limits() []limit {
 				small, ok := other(gapName("100MB"))
 				return ok && r.Value <= 1.5*small.Value
 			},
+		},
+		{
+			regexp.MustCompile(`^network\.change\.1000apps$`), "the baseline",
+			func(r result, _ func(string) (result, bool)) bool { return r.Value == r.Baseline },
+		},
+		{
+			regexp.MustCompile(`^network\.port\.local\.throughput$`), "at least 90 % of the baseline",
+			func(r result, _ func(string) (result, bool)) bool { return r.Ratio >= 0.9 },
 		},
 		{
 			regexp.MustCompile(`^copy\..*\.throughput$`), "at least 90 % of the baseline",

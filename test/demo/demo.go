@@ -30,13 +30,14 @@ type result struct {
 }
 
 type moved struct {
-	App    string           `json:"app"`
-	Mode   string           `json:"mode"`
-	From   string           `json:"from"`
-	To     string           `json:"to"`
-	Bytes  int64            `json:"bytes"`
-	Rounds int              `json:"rounds"`
-	Gap    int64            `json:"gap_ms"`
+	App    string `json:"app"`
+	Mode   string `json:"mode"`
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Bytes  int64  `json:"bytes"`
+	Rounds int    `json:"rounds"`
+	Gap    int64  `json:"gap_ms"`
+	knocked
 	Phases map[string]int64 `json:"phases"` // milliseconds
 	load.Verdict
 }
@@ -46,6 +47,7 @@ type demo struct {
 	lab     *lab.Lab
 	scale   int
 	writers map[string]*load.Writer
+	clients map[string]*load.Connector
 	result  result
 }
 
@@ -60,7 +62,9 @@ func show(ctx context.Context, binary, name string, scale int) error {
 		lab:     &lab.Lab{Binary: binary, Name: name, Nodes: 3, Output: os.Stdout},
 		scale:   scale,
 		writers: map[string]*load.Writer{},
+		clients: map[string]*load.Connector{},
 	}
+	defer d.stopKnocking()
 	for _, part := range []func(context.Context) error{d.bringUp, d.fill, d.moveAll, d.byHand} {
 		if err := part(ctx); err != nil {
 			return err
@@ -91,7 +95,7 @@ func (d *demo) bringUp(ctx context.Context) error {
 
 // fill gives both databases data and starts their writers.
 func (d *demo) fill(ctx context.Context) error {
-	say("Data: %d MB in PostgreSQL, 20 MB in Redis; then one writer on each, a record every %v", d.scale*15, pace)
+	say("Data: %d MB in PostgreSQL, 20 MB in Redis; then one writer on each, a record every %v, always at node1's address", d.scale*15, pace)
 	if err := d.pgbench(ctx, "node1", "flocker--postgres"); err != nil {
 		return err
 	}
@@ -101,11 +105,13 @@ func (d *demo) fill(ctx context.Context) error {
 	databases := map[string]load.Database{"postgres": load.Postgres{Password: password}, "redis": load.Redis{}}
 	ports := map[string]int{"postgres": 5432, "redis": 6379}
 	for app, database := range databases {
-		w, err := load.Start(ctx, database, d.lab.Everywhere(ports[app]), pace)
+		everywhere := d.lab.Everywhere(ports[app])
+		w, err := load.Start(ctx, database, everywhere[:1], pace)
 		if err != nil {
 			return fmt.Errorf("writer of %s: %w", app, err)
 		}
 		d.writers[app] = w
+		d.knock(ctx, app, everywhere)
 	}
 	return nil
 }
@@ -150,6 +156,11 @@ func (d *demo) move(ctx context.Context, app, from, to string) error {
 	if err := awaitRecords(ctx, w); err != nil {
 		return err
 	}
+	gap := w.Stall(began)
+	seen, err := d.knockedSince(ctx, app, began)
+	if err != nil {
+		return err
+	}
 	verdict, err := w.Verify(ctx)
 	if err != nil {
 		return err
@@ -159,7 +170,7 @@ func (d *demo) move(ctx context.Context, app, from, to string) error {
 		return err
 	}
 	one := moved{
-		App: app, Mode: string(m.Mode), From: from, To: to, Gap: w.Stall(began).Milliseconds(),
+		App: app, Mode: string(m.Mode), From: from, To: to, Gap: gap.Milliseconds(), knocked: seen,
 		Phases: map[string]int64{}, Verdict: verdict,
 	}
 	if m.Report != nil {
@@ -170,6 +181,8 @@ func (d *demo) move(ctx context.Context, app, from, to string) error {
 	}
 	fmt.Printf("The writer's longest stall was %d ms. Of %d acknowledged records %d are lost and %d there twice.\n",
 		one.Gap, verdict.Acknowledged, verdict.Lost, verdict.Duplicated)
+	fmt.Printf("Of %d new connections to all three nodes %d were refused; the longest took %d ms.\n",
+		seen.attempts, seen.Refused, seen.LongestWait)
 	d.result.Moves = append(d.result.Moves, one)
 	return nil
 }
@@ -233,8 +246,9 @@ func (d *demo) byHand(ctx context.Context) error {
 	return d.last(ctx)
 }
 
-// last stops the writers and judges all they wrote.
+// last stops the clients and the writers, and judges all they wrote.
 func (d *demo) last(ctx context.Context) error {
+	d.stopKnocking()
 	for app, w := range d.writers {
 		v, err := w.Stop(ctx)
 		if err != nil {
@@ -250,7 +264,8 @@ func (d *demo) last(ctx context.Context) error {
 func (d *demo) finish() error {
 	say("What the clients saw")
 	for _, m := range d.result.Moves {
-		fmt.Printf("%-9s %s -> %s   %6d ms   %7d records, %d lost\n", m.App, m.From, m.To, m.Gap, m.Acknowledged, m.Lost)
+		fmt.Printf("%-9s %s -> %s   %6d ms   %7d records, %d lost   %d connections refused, longest wait %d ms\n",
+			m.App, m.From, m.To, m.Gap, m.Acknowledged, m.Lost, m.Refused, m.LongestWait)
 	}
 	fmt.Printf("%-9s by hand          %6d ms\n", "postgres", d.result.Baseline)
 	flocker := "bin/flocker"

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/flocker-project/flocker/agent"
@@ -84,15 +85,48 @@ func (e engine) Logs(ctx context.Context, application string, lines int) (text s
 	return text, err
 }
 
+func (e engine) Join(ctx context.Context, config container.NetworkConfig) error {
+	return e.do("Join", func() error { return e.Engine.Join(ctx, config) })
+}
+
+func (e engine) SetHosts(ctx context.Context, application string, hosts map[string]netip.Addr) error {
+	return e.do("SetHosts", func() error { return e.Engine.SetHosts(ctx, application, hosts) })
+}
+
 // wires is the node's network as one process of the agent reaches it.
 type wires struct {
 	agent.Network
 	p *process
 }
 
-func (w wires) Ensure(ctx context.Context) error {
-	defer w.p.effect("Ensure")()
-	return w.Network.Ensure(ctx)
+func (w wires) Join(ctx context.Context, f network.Fabric) error {
+	defer w.p.effect("Join")()
+	return w.Network.Join(ctx, f)
+}
+
+func (w wires) Live(ctx context.Context, addrs []netip.Addr) error {
+	defer w.p.effect("Live")()
+	return w.Network.Live(ctx, addrs)
+}
+
+func (w wires) Lives(ctx context.Context) ([]netip.Addr, error) {
+	defer w.p.effect("Lives")()
+	return w.Network.Lives(ctx)
+}
+
+func (w wires) Enliven(ctx context.Context, addr netip.Addr) error {
+	defer w.p.effect("Enliven")()
+	return w.Network.Enliven(ctx, addr)
+}
+
+func (w wires) Deaden(ctx context.Context, addr netip.Addr) error {
+	defer w.p.effect("Deaden")()
+	return w.Network.Deaden(ctx, addr)
+}
+
+func (w wires) Hold(ctx context.Context, addr netip.Addr, limit time.Duration) error {
+	defer w.p.effect("Hold")()
+	return w.Network.Hold(ctx, addr, limit)
 }
 
 func (w wires) SetGate(ctx context.Context, netns string, open bool) error {

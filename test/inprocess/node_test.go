@@ -5,6 +5,7 @@ package inprocess_test
 import (
 	"errors"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -123,7 +124,7 @@ func (n *node) changes() map[string]int {
 // harmless is what disturbs nothing on the node.
 func harmless() []string {
 	return []string{
-		"List", "Events", "HasImage", "Export", "Exec", "Logs", "Ensure", "GateOpen", "DialInside", "TalkInside", "Listening", "Publish",
+		"List", "Events", "HasImage", "Export", "Exec", "Logs", "Join", "Live", "Lives", "SetHosts", "GateOpen", "DialInside", "TalkInside", "Listening", "Publish",
 		"OpenSession", "Watch", "Report", "Transition", "Progress", "list", "space", "released", "send", "delete-snapshot",
 	}
 }
@@ -219,7 +220,7 @@ func (n *node) heard(app string) bool {
 		return false
 	}
 	p, leads := n.net.Leads(n.w.port(app))
-	return leads && p.Application == app && p.Address == f.Address
+	return leads && p.Application == app && p.Address == f.Address && n.net.Heard(netip.MustParseAddr(f.Address), f.Netns)
 }
 
 // listens answers a connection inside a namespace.

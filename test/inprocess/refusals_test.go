@@ -30,7 +30,7 @@ func hindrances() []hindrance {
 		{"port taken", func(w *world, _, target *node) func() {
 			target.net.Listen(w.port("db"), "nginx (pid 7)")
 			return func() { target.net.Listen(w.port("db"), "") }
-		}, []string{"tcp/5000", "nginx (pid 7)", "node2", "stop what listens"}},
+		}, []string{"5000/tcp of application db", "nginx (pid 7)", "node2", "stop that"}},
 		{"name taken", func(_ *world, _, target *node) func() {
 			target.engine.SetForeign("flocker--db", "/elsewhere")
 			return func() { target.engine.SetForeign("flocker--db") }

@@ -5,7 +5,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,9 +26,10 @@ type Guarded struct {
 }
 
 // Sentry looks at applications from outside, without asking Flocker: in the kernel's list of processes, which all
-// nodes share, and at their published ports. Make it with Guard.
+// nodes share, and at whom the nodes' kernels let be heard. Make it with Guard.
 type Sentry struct {
-	lab      *Lab
+	hearing  *hearing
+	macs     map[string]string // by application
 	guarded  []Guarded
 	machines map[string]string // the node by its container's id
 	cancel   context.CancelFunc
@@ -50,15 +50,23 @@ type double struct {
 }
 
 const (
-	sweepEvery  = 100 * time.Millisecond
-	dialTimeout = 150 * time.Millisecond
+	sweepEvery = 100 * time.Millisecond
 	// clockSlack is between a stored time and the moment when a sweep sees its effect.
 	clockSlack = time.Second
 )
 
 // Guard begins to look.
 func (l *Lab) Guard(ctx context.Context, guarded ...Guarded) (*Sentry, error) {
-	s := &Sentry{lab: l, guarded: guarded, machines: map[string]string{}, done: make(chan struct{})}
+	s := &Sentry{
+		hearing: &hearing{lab: l, pids: map[string]string{}}, macs: map[string]string{},
+		guarded: guarded, machines: map[string]string{}, done: make(chan struct{}),
+	}
+	for _, g := range guarded {
+		var err error
+		if s.macs[g.Application], err = s.hearing.hardwareAddress(ctx, g.Application); err != nil {
+			return nil, err
+		}
+	}
 	for i := range l.Nodes {
 		container := "flocker-" + l.Name + "-" + Node(i+1)
 		id, err := run.Command(ctx, "docker", "inspect", "--format", "{{.Id}}", container).Output()
@@ -99,9 +107,9 @@ func (s *Sentry) sweep(ctx context.Context) {
 		if nodes := running[g.Process]; len(nodes) > 1 {
 			s.saw(double{application: g.Application, nodes: nodes, at: at})
 		}
-		// A move may come between two dials, but not twice.
-		if len(s.heard(ctx, g.Port)) > 1 {
-			if nodes := s.heard(ctx, g.Port); len(nodes) > 1 {
+		// A move may come between two looks, but not twice.
+		if mac := s.macs[g.Application]; len(s.hearing.nodes(ctx, mac)) > 1 {
+			if nodes := s.hearing.nodes(ctx, mac); len(nodes) > 1 {
 				s.saw(double{application: g.Application, nodes: nodes, at: at, heard: true})
 			}
 		}
@@ -145,27 +153,6 @@ func (s *Sentry) running() (map[string][]string, error) {
 		}
 	}
 	return nodes, nil
-}
-
-// heard lists the nodes that accept connections on a port.
-func (s *Sentry) heard(ctx context.Context, port int) []string {
-	answers := make([]bool, s.lab.Nodes)
-	var wg sync.WaitGroup
-	for i, address := range s.lab.Everywhere(port) {
-		wg.Go(func() {
-			d := net.Dialer{Timeout: dialTimeout}
-			c, err := d.DialContext(ctx, "tcp", address)
-			answers[i] = err == nil && c.Close() == nil
-		})
-	}
-	wg.Wait()
-	var nodes []string
-	for i, answered := range answers {
-		if answered {
-			nodes = append(nodes, Node(i+1))
-		}
-	}
-	return nodes
 }
 
 // Stop ends the looking.

@@ -4,11 +4,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/flocker-project/flocker/container/containertest"
@@ -39,6 +42,11 @@ func probe(args []string) (int, error) {
 	}
 	for _, line := range b.Print {
 		fmt.Println(line)
+	}
+	if b.Resolve != "" {
+		if err := resolve(b.Resolve); err != nil {
+			return 0, err
+		}
 	}
 	if b.Listen != "" {
 		if err := listen(b.Listen); err != nil {
@@ -92,6 +100,19 @@ func listen(port string) error {
 			connection.Close()
 		}
 	}()
+	return nil
+}
+
+// resolve asks only the file of names: no server is to be waited for.
+func resolve(name string) error {
+	files := net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return nil, errors.New("no server is asked")
+	}}
+	addresses, err := files.LookupHost(context.Background(), name)
+	if err != nil {
+		return err
+	}
+	fmt.Println(strings.Join(addresses, " "))
 	return nil
 }
 

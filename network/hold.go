@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	"sigs.k8s.io/knftables"
+)
+
+const (
+	heldSet  = "held"  // hardware addresses whose new connections wait on this node
+	goingSet = "going" // their addresses: established connections to them go on
+	// goingMark is a bit that Docker, kube-proxy, Calico, Cilium, Tailscale and CNI's port mapping leave alone.
+	goingMark = 0x1000
+	// goingTable and goingPriority are ours among the host's routes and routing rules; Calico takes tables up to 250, Cilium some from 2000.
+	goingTable    = 5358
+	goingPriority = 5000
+)
+
+// Hold lets new connections to the application with this address wait in the kernel, until Enliven here or on another node lets them
+// all go on at once. Established ones go on, so that the application can end them in good order; after Deaden everything waits.
+// After limit the kernel ends the hold by itself; who has waited for 30 s is refused even before. Holding again begins a new limit.
+func (n *Network) Hold(_ context.Context, addr netip.Addr, limit time.Duration) error {
+	if !addr.Is4() {
+		return fmt.Errorf("hold connections to %q: not an IPv4 address", addr)
+	}
+	if limit < time.Millisecond {
+		return fmt.Errorf("hold connections to %s: limit %v is too short", addr, limit)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	bridge, err := netlink.LinkByName(n.bridge)
+	if err != nil {
+		return fmt.Errorf("hold connections to %s: find bridge %s: %w", addr, n.bridge, err)
+	}
+	// The way for those that go on stands before anyone is sent there.
+	if err := makeWay(bridge, addr); err != nil {
+		return fmt.Errorf("hold connections to %s: make the way for established ones: %w", addr, err)
+	}
+	if err := holdElements(addr, limit); err != nil {
+		return fmt.Errorf("hold connections to %s: %w", addr, err)
+	}
+	// What this node sends to the address waits as long as the node does not know its hardware address.
+	known := &netlink.Neigh{LinkIndex: bridge.Attrs().Index, Family: unix.AF_INET, IP: addr.AsSlice()}
+	if err := netlink.NeighDel(known); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("hold connections to %s: forget its hardware address: %w", addr, err)
+	}
+	n.log.Debug("connections are held", "address", addr, "limit", limit)
+	return nil
+}
+
+// holdElements puts the address into both sets; one that is there already gets the new limit.
+func holdElements(addr netip.Addr, limit time.Duration) error {
+	held := heldElements([]netip.Addr{addr}, false)
+	for i := range held {
+		held[i].limit = limit
+	}
+	err := changeElements(append(endHolds([]netip.Addr{addr}), held...))
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("this node has not joined the cluster network: %w", err)
+	}
+	return err
+}
+
+// endHolds takes the addresses out of both sets, in which they need not be.
+func endHolds(addrs []netip.Addr) []elements {
+	return append(heldElements(addrs, false), heldElements(addrs, true)...)
+}
+
+func heldElements(addrs []netip.Addr, away bool) []elements {
+	going := elements{family: unix.NFPROTO_IPV4, set: goingSet, away: away}
+	held := elements{family: unix.NFPROTO_BRIDGE, set: heldSet, away: away}
+	for _, addr := range addrs {
+		going.keys = append(going.keys, addr.AsSlice())
+		held.keys = append(held.keys, macOf(addr))
+	}
+	return []elements{going, held}
+}
+
+func heldSets() (bridge, ip *knftables.Set) {
+	size := uint64(1 << 16) // the most there can be; the kernel wants to know where packets change a set
+	return &knftables.Set{Name: heldSet, Type: "ether_addr", Flags: []knftables.SetFlag{knftables.DynamicFlag, knftables.TimeoutFlag}, Size: &size},
+		&knftables.Set{Name: goingSet, Type: "ipv4_addr", Flags: []knftables.SetFlag{knftables.TimeoutFlag}}
+}
+
+// holdChains are those of table "bridge flocker": frames that are to wait are turned over to this node, where they are routed to the
+// address and wait with what the node itself has for it.
+func holdChains(bridge netlink.Link, own netip.Addr) []chain {
+	toHeld := "ether daddr @" + heldSet
+	ofHeld := fmt.Sprintf("iifname != %q ether saddr @%s arp operation", tunnelName, heldSet)
+	return []chain{
+		{name: "over", rules: []string{fmt.Sprintf("ether daddr set %s meta pkttype set host", bridge.Attrs().HardwareAddr)}},
+		{name: "hold", rules: []string{
+			// Who speaks from another node lives there now: nothing waits any more.
+			fmt.Sprintf("iifname %q ether type arp ether saddr @%s delete @%s { ether saddr }", tunnelName, heldSet, heldSet),
+			// What this node sent to the holding one comes back to the application here. See "guard".
+			fmt.Sprintf("iifname %q ip saddr %s meta mark set meta mark or %#x", tunnelName, own, goingMark),
+			fmt.Sprintf("%s ether daddr != @%s ether type ip goto over", toHeld, liveSet),
+			toHeld + " ether type ip tcp flags & (syn|ack) == syn goto over",
+		}},
+		{
+			name: "input", kind: knftables.FilterType, hook: knftables.InputHook, priority: "-200",
+			// The node must not learn the hardware address from an application that is still there. A request without the sender's
+			// address is answered all the same.
+			rules: []string{ofHeld + " request arp saddr ip set 0.0.0.0", ofHeld + " reply drop"},
+		},
+	}
+}
+
+// goingChains are those of table "ip flocker": what goes on takes another way than what waits.
+func goingChains() []chain {
+	on := fmt.Sprintf("ip daddr @%s ct state established,related meta mark set meta mark or %#x", goingSet, goingMark)
+	return []chain{{
+		name: "going", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: "-90", // published ports are led before
+		rules: []string{on},
+	}, {
+		name: "goingout", kind: knftables.RouteType, hook: knftables.OutputHook, priority: "-90",
+		rules: []string{on},
+	}}
+}

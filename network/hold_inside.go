@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package network
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// patience is how often a container asks for an address, once a second, before it refuses: as long as a node waits.
+	patience = 30
+	// waitingBytes is how much of a container's may wait for one address.
+	waitingBytes = 1 << 20
+)
+
+// Of <linux/neighbour.h>.
+const (
+	ndtaName       = 1
+	ndtaParms      = 6
+	ndtpaIfindex   = 1
+	ndtpaMcast     = 11
+	ndtpaQueueSize = 16
+)
+
+// settle gives both ends of a link what a member of a cluster network needs.
+func settle(namespace string) func(handle *netlink.Handle, inner, outer netlink.Link) error {
+	return func(handle *netlink.Handle, inner, outer netlink.Link) error {
+		tunnel, err := findTunnel()
+		if err != nil || tunnel == nil || outer.Attrs().MasterIndex != tunnel.MasterIndex {
+			return err
+		}
+		if err := fit(handle, inner, outer, tunnel.MTU); err != nil {
+			return err
+		}
+		return waitLonger(namespace, inner)
+	}
+}
+
+// waitLonger lets what an application asks of another wait while that one moves and answers nobody.
+func waitLonger(namespace string, inner netlink.Link) error {
+	inside, err := openNamespace(namespace)
+	if err != nil {
+		return err
+	}
+	defer inside.Close()
+	socket, err := nl.GetNetlinkSocketAt(inside, netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	defer socket.Close()
+	request := nl.NewNetlinkRequest(unix.RTM_SETNEIGHTBL, unix.NLM_F_ACK)
+	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
+	request.AddData(&nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET}})
+	request.AddData(nl.NewRtAttr(ndtaName, nl.ZeroTerminated("arp_cache")))
+	settings := nl.NewRtAttr(unix.NLA_F_NESTED|ndtaParms, nil)
+	settings.AddRtAttr(ndtpaIfindex, nl.Uint32Attr(uint32(inner.Attrs().Index)))
+	settings.AddRtAttr(ndtpaMcast, nl.Uint32Attr(patience))
+	settings.AddRtAttr(ndtpaQueueSize, nl.Uint32Attr(waitingBytes))
+	request.AddData(settings)
+	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
+		return fmt.Errorf("let packets to neighbours of %s wait %d s: %w", inner.Attrs().Name, patience, err)
+	}
+	return nil
+}

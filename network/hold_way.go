@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// aliasOf is a next hop that nobody else uses: the address with a first byte that means nothing. A subnet has at most 24 bits below it.
+func aliasOf(addr netip.Addr) netip.Addr {
+	four := addr.As4()
+	four[0] = 240
+	return netip.AddrFrom4(four)
+}
+
+func goingRule() *netlink.Rule {
+	rule, mask := netlink.NewRule(), uint32(goingMark)
+	rule.Family, rule.Table, rule.Priority, rule.Mark, rule.Mask = unix.AF_INET, goingTable, goingPriority, goingMark, &mask
+	return rule
+}
+
+// makeWay is how marked packets reach the application while the node does not know its hardware address.
+func makeWay(bridge netlink.Link, addr netip.Addr) error {
+	if err := netlink.RuleAdd(goingRule()); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("add routing rule: %w", err)
+	}
+	if err := netlink.NeighSet(aliasNeighbour(bridge.Attrs().Index, addr)); err != nil {
+		return fmt.Errorf("add neighbour %s: %w", aliasOf(addr), err)
+	}
+	if err := netlink.RouteReplace(wayOf(bridge.Attrs().Index, addr)); err != nil {
+		return fmt.Errorf("add route in table %d: %w", goingTable, err)
+	}
+	return nil
+}
+
+func aliasNeighbour(bridge int, addr netip.Addr) *netlink.Neigh {
+	return &netlink.Neigh{
+		LinkIndex: bridge, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: aliasOf(addr).AsSlice(), HardwareAddr: macOf(addr),
+	}
+}
+
+func wayOf(bridge int, addr netip.Addr) *netlink.Route {
+	return &netlink.Route{
+		LinkIndex: bridge, Dst: ipNet(netip.PrefixFrom(addr, 32)), Gw: aliasOf(addr).AsSlice(), Table: goingTable,
+		Flags: int(netlink.FLAG_ONLINK),
+	}
+}
+
+// wayStands says whether a hold of the address was made here and not ended by us. It asks for this one: a host may have many routes.
+func wayStands(addr netip.Addr) (bool, error) {
+	routes, err := netlink.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{Mark: goingMark})
+	if err != nil || len(routes) == 0 {
+		return false, ignore(err, unix.ENETUNREACH, unix.EHOSTUNREACH)
+	}
+	return routes[0].Gw.Equal(aliasOf(addr).AsSlice()), nil
+}
+
+// released are those of the addresses for which a hold was made here.
+func released(addrs []netip.Addr) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for _, addr := range addrs {
+		stands, err := wayStands(addr)
+		if err != nil {
+			return nil, fmt.Errorf("look for a hold of %s: %w", addr, err)
+		}
+		if stands {
+			all = append(all, addr)
+		}
+	}
+	return all, nil
+}
+
+// ignore is the error unless it is one of those.
+func ignore(err error, those ...error) error {
+	for _, one := range those {
+		if errors.Is(err, one) {
+			return nil
+		}
+	}
+	return err
+}
+
+// ways are the addresses for which a hold was made here and not ended by us. The kernel may have ended it.
+func ways() ([]netip.Addr, error) {
+	routes, err := steady(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: goingTable}, netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list routes in table %d: %w", goingTable, err)
+	}
+	var all []netip.Addr
+	for _, r := range routes {
+		if r.Dst != nil {
+			all = append(all, prefixOf(r.Dst).Addr())
+		}
+	}
+	return all, nil
+}
+
+// removeWays takes away what the kernel does not end by itself.
+func removeWays(bridge netlink.Link, addrs []netip.Addr) error {
+	for _, addr := range addrs {
+		if err := netlink.RouteDel(wayOf(bridge.Attrs().Index, addr)); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove the way of held %s: %w", addr, err)
+		}
+		if err := netlink.NeighDel(aliasNeighbour(bridge.Attrs().Index, addr)); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("remove neighbour %s of held %s: %w", aliasOf(addr), addr, err)
+		}
+	}
+	return nil
+}
+
+// tidyHolds removes the ways of holds that the kernel has ended.
+func (n *Network) tidyHolds(ctx context.Context) error {
+	made, err := ways()
+	if err != nil || len(made) == 0 {
+		return err
+	}
+	rules, err := n.nft()
+	if err != nil {
+		return err
+	}
+	going, err := listAddresses(ctx, rules, goingSet, netip.ParseAddr)
+	if err != nil {
+		return err
+	}
+	bridge, err := netlink.LinkByName(n.bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
+	}
+	return removeWays(bridge, without(made, going))
+}
+
+// removeHolds leaves nothing of any hold.
+func (n *Network) removeHolds() error {
+	rule := goingRule()
+	if err := netlink.RuleDel(rule); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove routing rule of table %d: %w", goingTable, err)
+	}
+	made, err := ways()
+	if err != nil || len(made) == 0 {
+		return err
+	}
+	bridge, err := netlink.LinkByName(n.bridge)
+	if err != nil {
+		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
+	}
+	return removeWays(bridge, made)
+}
