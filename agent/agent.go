@@ -95,10 +95,11 @@ type Agent struct {
 	listeners *listeners
 	wake      *converge.Waker
 
+	member chan struct{} // closed once this node has joined
+
 	// Of the loop alone.
 	joined network.Fabric   // the cluster network that this node is part of; none once the runtime was away
 	names  map[string]named // what each holder was told
-	member chan struct{}    // closed once this node has joined
 
 	mu       sync.Mutex
 	observed cluster.Observed // the last complete look
