@@ -212,6 +212,7 @@ func (e *exposure) decide(app cluster.Application, do func(netip.Addr) error) er
 		e.decided[app.Name] = time.Now()
 	}()
 	if err := do(addr); err != nil {
+		e.checked = time.Time{} // what the kernel has now is not known
 		return fmt.Errorf("application %s: %w", app.Name, err)
 	}
 	return nil

@@ -48,8 +48,12 @@ func (a *Agent) join(ctx context.Context, d cluster.Desired) error {
 	return nil
 }
 
-// untilMember waits for the first join of this process: before, no container can be made.
+// untilMember waits for the first join of this process: before, no container can be made. A node that has not read of
+// the cluster is not waited for: who asks decides better at once than later.
 func (a *Agent) untilMember(ctx context.Context) error {
+	if d, _ := a.mirror.read(); !d.Complete {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, readOf)
 	defer cancel()
 	select {

@@ -117,7 +117,7 @@ func (w *world) deliversLate(action api.MoveAction, delay time.Duration) {
 	w.rest()
 	target.make("db", well)
 	if action == api.ActionAbort {
-		target.net.Reboot()
+		target.net.Listen(w.port("db"), "")
 	}
 	w.t.Logf("%s delivered %v after the death of its sender (%v): %s: %s", action, delay, err, m.Phase, m.Reason)
 	if action == api.ActionHandOver && (err == nil) != (m.Phase != cluster.MoveAborted) {

@@ -38,8 +38,17 @@ type redisConn struct{ *redis.Client }
 
 func (c redisConn) Prepare(ctx context.Context) error { return c.Del(ctx, redisKey).Err() }
 
+// appendNext takes a record only after the one before it. One that was given up and written again by another way may still
+// be on its first way, and arrive later.
+var appendNext = redis.NewScript(`
+local newest = redis.call("LINDEX", KEYS[1], -1)
+if tonumber(newest or 0) + 1 ~= tonumber(ARGV[1]) then
+	return redis.error_reply("record " .. ARGV[1] .. " does not follow " .. (newest or "none"))
+end
+return redis.call("RPUSH", KEYS[1], ARGV[1])`)
+
 func (c redisConn) Write(ctx context.Context, n int64) error {
-	return c.RPush(ctx, redisKey, n).Err()
+	return appendNext.Eval(ctx, c, []string{redisKey}, n).Err()
 }
 
 // Has looks at the newest record only: there is one writer, and it counts up.
