@@ -163,6 +163,11 @@ func (e *Engine) removeOurs(ctx context.Context, name, role, application string)
 	if !e.ours(found.Config.Labels, role, application) {
 		return nil
 	}
+	if !found.State.Running {
+		if err := endLeftovers(found.ID); err != nil {
+			return fmt.Errorf("remove container %s: %w", name, err)
+		}
+	}
 	_, err = e.api.ContainerRemove(ctx, found.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove container %s: %w", name, err)
