@@ -22,6 +22,8 @@ const (
 	// goingTable and goingPriority are ours among the host's routes and routing rules; Calico takes tables up to 250, Cilium some from 2000.
 	goingTable    = 5358
 	goingPriority = 5000
+	// sentAfter is how long after a release a packet may still come to the former place; a second is far beyond any way between nodes.
+	sentAfter = "1s"
 )
 
 // Hold lets new connections to the application with this address wait in the kernel, until Enliven here or on another node lets them
@@ -98,8 +100,9 @@ func holdChains(bridge netlink.Link, own netip.Addr) []chain {
 	return []chain{
 		{name: "over", rules: []string{fmt.Sprintf("ether daddr set %s meta pkttype set host", bridge.Attrs().HardwareAddr)}},
 		{name: "hold", rules: []string{
-			// Who speaks from another node lives there now: nothing waits any more.
-			fmt.Sprintf("iifname %q ether type arp ether saddr @%s delete @%s { ether saddr }", tunnelName, heldSet, heldSet),
+			// Who speaks from another node lives there now: nothing waits any more. What is on its way here yet is still turned
+			// over, and so sent after it: a tunnel's frames do not go back into the tunnel.
+			fmt.Sprintf("iifname %q ether type arp ether saddr @%s update @%s { ether saddr timeout %s }", tunnelName, heldSet, heldSet, sentAfter),
 			// What this node sent to the holding one comes back to the application here. See "guard".
 			fmt.Sprintf("iifname %q ip saddr %s meta mark set meta mark or %#x", tunnelName, own, goingMark),
 			fmt.Sprintf("%s ether daddr != @%s ether type ip goto over", toHeld, liveSet),
@@ -116,12 +119,17 @@ func holdChains(bridge netlink.Link, own netip.Addr) []chain {
 
 // goingChains are those of table "ip flocker": what goes on takes another way than what waits.
 func goingChains() []chain {
-	on := fmt.Sprintf("ip daddr @%s ct state established,related meta mark set meta mark or %#x", goingSet, goingMark)
+	toHeld := "ip daddr @" + goingSet
+	rules := []string{
+		// Connection tracking takes a new connection for a part of the one before it from the same port, as long as it knows that one.
+		toHeld + " tcp flags & (syn|ack) == syn return",
+		fmt.Sprintf("%s ct state established,related meta mark set meta mark or %#x", toHeld, goingMark),
+	}
 	return []chain{{
 		name: "going", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: "-90", // published ports are led before
-		rules: []string{on},
+		rules: rules,
 	}, {
 		name: "goingout", kind: knftables.RouteType, hook: knftables.OutputHook, priority: "-90",
-		rules: []string{on},
+		rules: rules,
 	}}
 }

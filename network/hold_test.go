@@ -127,6 +127,7 @@ func TestHoldCarriesNewConnectionsOverAMove(t *testing.T) {
 			t.Logf("Hold %v, Deaden %v, Enliven %v, gap %v", held.Sub(start), dead, time.Since(ready), gap)
 			pass(t, 300*time.Millisecond)
 			checkTries(t, load.end(), start, held, gap)
+			pass(t, time.Second)
 			if out := output(t, h.source.ns, "nft list set bridge flocker held"); strings.Contains(out, "elements") {
 				t.Errorf("the source still holds, the application is elsewhere:\n%s", out)
 			}

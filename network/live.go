@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -26,21 +27,22 @@ func (n *Network) Live(ctx context.Context, addrs []netip.Addr) error {
 	// Where one set has an address that the other has not, another hand was here: it is made as wanted in both.
 	gone := without(slices.Concat(heard, without(led, heard)), addrs)
 	fresh := without(addrs, common(heard, led))
-	return errors.Join(n.changeLive(gone, fresh), n.tidyHolds(ctx))
+	return errors.Join(n.changeLive(gone, fresh, 0), n.tidyHolds(ctx))
 }
 
-// Enliven lets the application with this address be heard from this node, and tells all nodes that it is here.
+// Enliven lets the application with this address be heard from this node, and tells all nodes that it is here as soon as it
+// answers, or after 250 ms.
 func (n *Network) Enliven(_ context.Context, addr netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.changeLive(nil, []netip.Addr{addr})
+	return n.changeLive(nil, []netip.Addr{addr}, answerWithin)
 }
 
 // Deaden keeps the application with this address from being heard from this node.
 func (n *Network) Deaden(_ context.Context, addr netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.changeLive([]netip.Addr{addr}, nil)
+	return n.changeLive([]netip.Addr{addr}, nil, 0)
 }
 
 // Lives reads back from the kernel which applications are heard from this node.
@@ -87,7 +89,8 @@ func listAddresses(ctx context.Context, nft knftables.Interface, set string, add
 	return all, nil
 }
 
-func (n *Network) changeLive(gone, fresh []netip.Addr) error {
+// changeLive waits so long for those who are fresh to answer before it tells the others of them.
+func (n *Network) changeLive(gone, fresh []netip.Addr, wait time.Duration) error {
 	if len(gone)+len(fresh) == 0 {
 		return nil
 	}
@@ -117,7 +120,7 @@ func (n *Network) changeLive(gone, fresh []netip.Addr) error {
 	}
 	n.tellStraight(gone)
 	// First the others: what waits here goes to every node until the application speaks, and one that holds would send it back.
-	if err := n.announce(bridge, fresh); err != nil {
+	if err := n.announce(bridge, fresh, wait); err != nil {
 		return err
 	}
 	if err := n.knowNeighbours(bridge, fresh); err != nil {

@@ -152,6 +152,7 @@ func TestMoveAmongManyChangesFewElements(t *testing.T) {
 	}
 	var took []time.Duration
 	for i := range 10 {
+		c.nodes[1].holder(t, addrs[i])
 		start := time.Now()
 		c.nodes[0].deaden(t, addrs[i])
 		c.nodes[1].enliven(t, addrs[i])

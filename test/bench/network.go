@@ -60,6 +60,18 @@ applications:
 			err = left
 		}
 	}()
+	for _, address := range m.lab.Everywhere(netPort) {
+		err := m.lab.Until(ctx, address+" to answer", func() (bool, error) {
+			c, err := dialResp(ctx, address)
+			if err != nil {
+				return false, err
+			}
+			return true, c.Close()
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
 	if err := load.FillRedis(ctx, m.lab.Everywhere(netPort)[0], 2000, 1000); err != nil {
 		return nil, fmt.Errorf("fill redis: %w", err)
 	}

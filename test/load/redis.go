@@ -38,12 +38,12 @@ type redisConn struct{ *redis.Client }
 
 func (c redisConn) Prepare(ctx context.Context) error { return c.Del(ctx, redisKey).Err() }
 
-// appendNext takes a record only after the one before it. One that was given up and written again by another way may still
-// be on its first way, and arrive later.
+// appendNext takes only a record beyond the newest. One that was given up and written again by another way may still be on
+// its first way, and arrive later. Those before it may be missing: a fail-over loses them.
 var appendNext = redis.NewScript(`
 local newest = redis.call("LINDEX", KEYS[1], -1)
-if tonumber(newest or 0) + 1 ~= tonumber(ARGV[1]) then
-	return redis.error_reply("record " .. ARGV[1] .. " does not follow " .. (newest or "none"))
+if tonumber(newest or 0) >= tonumber(ARGV[1]) then
+	return redis.error_reply("record " .. ARGV[1] .. " does not follow " .. newest)
 end
 return redis.call("RPUSH", KEYS[1], ARGV[1])`)
 
