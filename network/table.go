@@ -44,7 +44,7 @@ func chains(bridge, subnet string, joined bool) []chain {
 			fmt.Sprintf("oifname %q ct status dnat ip daddr @%s masquerade", bridge, goingSet))
 		// What this node sent away and gets back as a frame would look like another connection that is in the way of the first.
 		guard = append(guard, fmt.Sprintf("iifname %q meta mark & %#x == %#x notrack", bridge, goingMark, goingMark))
-		going = goingChains()
+		going = append(goingChains(), refuseChains()...)
 	}
 	return append([]chain{{
 		name: "guard", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: knftables.RawPriority,
@@ -91,7 +91,7 @@ func (n *Network) ensureLeading(ctx context.Context, joined bool) error {
 	_, going := heldSets()
 	return n.ensureTable(ctx, nft, chains(n.bridge, subnet, joined),
 		&knftables.Map{Name: portMap, Type: "inet_proto . inet_service : ipv4_addr . inet_service"},
-		&knftables.Set{Name: liveSet, Type: "ipv4_addr"}, going)
+		&knftables.Set{Name: liveSet, Type: "ipv4_addr"}, going, refusedElements())
 }
 
 // ensureTable writes the whole table in one transaction, unless it is there as this version wants it; sets and maps keep their elements.
