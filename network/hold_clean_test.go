@@ -71,7 +71,7 @@ func TestGateLetsContainersWait(t *testing.T) {
 	inside := c.nodes[0].holder(t, application(1))
 	must(t, c.nodes[0].on(t, func(ctx context.Context, n *network.Network) error { return n.SetGate(ctx, path(inside), true) }))
 	out := output(t, inside, "ip ntable show dev eth0 name arp_cache")
-	for _, want := range []string{"mcast_probes 600", "retrans 48"} { // 50 ms, as this kernel counts
+	for _, want := range []string{"mcast_probes 1500", "retrans 20"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("its table of neighbours is\n%s\nwant %q", out, want)
 		}

@@ -16,7 +16,7 @@ const (
 	// patience is how long a container asks for an address before it refuses: as long as a node waits.
 	patience = 30 * time.Second
 	// askEvery is how often: by default the kernel asks once a second, and what it asks before all is ready is lost.
-	askEvery = 40 * time.Millisecond
+	askEvery = 20 * time.Millisecond
 	// waitingBytes is how much of a container's may wait for one address.
 	waitingBytes = 1 << 20
 )
