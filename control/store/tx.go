@@ -19,7 +19,7 @@ const maxAttempts = 20
 
 // sharedAttempts is how often it is tried while this process writes other things too. A transaction that reads much loses every race
 // against those that read little.
-const sharedAttempts = 5
+const sharedAttempts = 15
 
 // Tx reads at one revision and collects writes. They are applied together, and
 // only if nothing that was read has changed.
