@@ -21,12 +21,7 @@ import (
 func TestHoldKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T) {
 	h := newHolding(t)
 	h.serving.Close()
-	var resetting net.Listener
-	must(t, within(t, h.from, func() (err error) {
-		resetting, err = new(net.ListenConfig).Listen(t.Context(), "tcp4", ":7000")
-		return err
-	}))
-	defer resetting.Close()
+	resetting := listen(t, h.from, ":7000")
 	again := func(i int, from asker) (connection net.Conn, err error) {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: 41000 + i}}
 		err = within(t, from.from, func() (err error) {
@@ -106,11 +101,7 @@ func TestWhatComesToTheSourceAfterTheReleaseIsSentOn(t *testing.T) {
 func TestEstablishedConnectionsAreToldOfTheEnd(t *testing.T) {
 	h := newHolding(t)
 	h.serving.Close()
-	var closing net.Listener
-	must(t, within(t, h.from, func() (err error) {
-		closing, err = new(net.ListenConfig).Listen(t.Context(), "tcp4", ":7000")
-		return err
-	}))
+	closing := listen(t, h.from, ":7000")
 	var ends, idle []net.Conn
 	for _, from := range h.askers {
 		connection, err := dial(short(t), t, from.from, from.to)
