@@ -111,12 +111,19 @@ type Resizer interface {
 	Resize(ctx context.Context, id cluster.DatasetID, size int64) error
 }
 
-// Attacher is for network storage: one volume, attached where it is used.
+// Attacher is for network storage: one volume, attached where it is used. backend/block makes one of what a driver's
+// Volumes are. Its Mount and Unmount are of attached volumes only, and its List gives a copy with a Device for what is
+// attached here, and one without for what this node knows to be in the store.
 type Attacher interface {
-	// Attach makes the volume's device appear on this node.
+	// Attach makes the volume's device appear on this node, finishes formatting that was interrupted, and never takes
+	// the volume from another machine: ErrBusy names that machine.
 	Attach(ctx context.Context, id cluster.DatasetID) error
-	// Detach confirms that this node can no longer reach the device.
+	// Detach confirms that this node can no longer reach the device. Mounted or open is ErrBusy.
 	Detach(ctx context.Context, id cluster.DatasetID) error
-	// Device is the path of the attached device.
-	Device(ctx context.Context, id cluster.DatasetID) (string, error)
+	// Evict keeps a machine, by the store's name, from the volume for good; ErrUnsupported where the store cannot.
+	Evict(ctx context.Context, id cluster.DatasetID, machine string) error
+	// Machine is this node's name in the store.
+	Machine() string
+	// Abilities says what the store behind can do.
+	Abilities() cluster.Capabilities
 }
