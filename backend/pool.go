@@ -175,6 +175,15 @@ func (p *Pool) Released(ctx context.Context, id cluster.DatasetID, snapshot stri
 	})
 }
 
+// Expect makes sure that Observe tells of those of the volumes of network storage that are in their store.
+func (p *Pool) Expect(ctx context.Context, ids []cluster.DatasetID) error {
+	attacher, ok := as[Attacher](p.driver)
+	if !ok {
+		return fmt.Errorf("expect volumes: %w", ErrUnsupported)
+	}
+	return p.do(ctx, call{op: "expect"}, func() error { return attacher.Expect(ctx, ids) })
+}
+
 // Attach makes a volume of network storage appear on this node.
 func (p *Pool) Attach(ctx context.Context, id cluster.DatasetID) error {
 	return with(ctx, p, "attach", id, func(a Attacher) error { return a.Attach(ctx, id) })

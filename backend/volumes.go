@@ -24,16 +24,9 @@ type Volume struct {
 // that has to wait for the store polls it fast enough to add little to the store's own time, and ends with ctx.
 // Volumes that do not carry this cluster's mark are foreign: they are not listed, and no method changes them.
 type Volumes interface {
+	Catalogue
 	// Machine is this node's name in the store; the same after a restart of the machine.
 	Machine(ctx context.Context) (string, error)
-	// List returns every volume of this cluster from the store's own metadata, as one listing however many there are.
-	List(ctx context.Context) ([]Volume, error)
-	// Create makes a volume for spec.Dataset that holds only zeros, of at least spec.Size bytes (the store's own
-	// default where that is 0), and marks it in the same step, so that a crash or a lost answer never leaves a second
-	// one. A volume of the dataset that exists is returned as it is, unless its size or profile differ: ErrExists.
-	Create(ctx context.Context, spec Spec) (Volume, error)
-	// Destroy removes the volume and what the store keeps of it. Absent is success; attached anywhere is ErrBusy.
-	Destroy(ctx context.Context, v Volume) error
 	// Attach attaches the volume to this machine and returns the path of its device once that can be opened. Attached
 	// here already is success. Attached to another machine is ErrBusy with that machine's name: nothing is ever taken
 	// from another, and of two machines that ask at once one gets it. A volume that is gone is ErrNotFound.
@@ -46,11 +39,25 @@ type Volumes interface {
 	Attached(ctx context.Context) (map[string]string, error)
 }
 
-// Evicter is for stores that can keep a machine from a volume whatever that machine does.
+// Catalogue is the part of Volumes that concerns no machine.
+type Catalogue interface {
+	// List returns every volume of this cluster from the store's own metadata, as one listing however many there are.
+	List(ctx context.Context) ([]Volume, error)
+	// Create makes a volume for spec.Dataset that holds only zeros, of at least spec.Size bytes (the store's own
+	// default where that is 0), and marks it in the same step, so that a crash or a lost answer never leaves a second
+	// one. A volume of the dataset that exists is returned as it is, unless its size or profile differ: ErrExists.
+	Create(ctx context.Context, spec Spec) (Volume, error)
+	// Destroy removes the volume and what the store keeps of it. Absent is success; attached anywhere is ErrBusy.
+	Destroy(ctx context.Context, v Volume) error
+}
+
+// Evicter is for stores that can take a volume from another machine.
 type Evicter interface {
-	// Evict returns once the machine cannot write to the volume any more, even if it is frozen or cut off and comes
-	// back, and the volume can be attached elsewhere. Not attached there is success.
+	// Evict returns once the volume can be attached elsewhere. Not attached there is success.
 	Evict(ctx context.Context, v Volume, machine string) error
+	// Fences says that a machine that lives, is frozen or is cut off cannot write to the volume any more after Evict, even
+	// when it comes back. Without it Evict is asked for only where the machine is known to be off.
+	Fences() bool
 }
 
 // Grower is for stores that can enlarge a volume while it is attached.
