@@ -23,7 +23,7 @@ type Volume struct {
 // Every method may be called again after any failure, crash or lost answer and then finishes what was begun. A method
 // that has to wait for the store polls it fast enough to add little to the store's own time, and ends with ctx.
 // Volumes that do not carry this cluster's mark are foreign: they are not listed, and no method changes them.
-type Volumes interface {
+type Volumes interface { //nolint:interfacebloat // a store is whole only with all of it
 	// Machine is this node's name in the store; the same after a restart of the machine.
 	Machine(ctx context.Context) (string, error)
 	// List returns every volume of this cluster from the store's own metadata, as one listing however many there are.
