@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -27,7 +28,22 @@ var (
 	ErrBaseMissing = errors.New("base snapshot is missing")
 	ErrUnfit       = errors.New("the difference does not fit its base") // the whole snapshot may
 	ErrUnsupported = errors.New("not supported by this back end")
+	ErrNotAttached = errors.New("volume is not attached here")
+	ErrTemporary   = errors.New("the store failed for now")       // the same call may succeed soon
+	ErrThrottled   = errors.New("the store asks for fewer calls") // as well, and only if it is asked less
 )
+
+// RetryAfterError is a failure, ErrTemporary or ErrThrottled, of which the store said when to ask again.
+type RetryAfterError struct {
+	Wait time.Duration
+	Err  error
+}
+
+// Error is that of the failure.
+func (e *RetryAfterError) Error() string { return e.Err.Error() }
+
+// Unwrap is the failure.
+func (e *RetryAfterError) Unwrap() error { return e.Err }
 
 // Spec is what a volume is made from. Pool has checked and rounded it.
 type Spec struct {

@@ -209,6 +209,13 @@ func (p *Pool) DropHead(ctx context.Context, id cluster.DatasetID) error {
 	})
 }
 
+// Refresh lets the next Observe ask the store of network storage what there is, rather than rely on its last listing.
+func (p *Pool) Refresh() {
+	if store, ok := as[interface{ Refresh() }](p.driver); ok {
+		store.Refresh()
+	}
+}
+
 // Resize changes the limit of a dataset.
 func (p *Pool) Resize(ctx context.Context, id cluster.DatasetID, size int64) error {
 	return with(ctx, p, "resize", id, func(r Resizer) (err error) {

@@ -15,9 +15,11 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
+var node = all.Node{ID: "8a9e1a3c-53a6-4f2e-9b8e-3b0d6f1c2d10", Cluster: "f0a1c1c2-3d3b-4f2e-9b8e-3b0d6f1c2d11"}
+
 func open(t *testing.T, name, options string) (backend.Driver, error) {
 	t.Helper()
-	return all.Open(t.Context(), name, func(into any) error {
+	return all.Open(t.Context(), node, name, func(into any) error {
 		return yaml.Load([]byte(options), into, yaml.WithKnownFields())
 	}, slog.New(slog.DiscardHandler))
 }

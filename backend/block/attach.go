@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package block
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/mount"
+)
+
+// Waits for a device that its store says is there.
+const (
+	deviceAgain  = 2 * time.Millisecond
+	deviceSlowly = 100 * time.Millisecond
+)
+
+// Machine is this node's name in the store.
+func (d *Driver) Machine() string { return d.machine }
+
+// Abilities says what the store behind can do.
+func (d *Driver) Abilities() cluster.Capabilities {
+	_, fences := backend.VolumesAs[backend.Evicter](d.store)
+	_, grows := backend.VolumesAs[backend.Grower](d.store)
+	return cluster.Capabilities{Attaches: true, Fences: fences, Resizes: grows}
+}
+
+// Attach attaches the volume and finishes formatting that was interrupted. A volume that was never begun to be formatted
+// is attached and left as it is: that it should hold nothing only Create knows.
+func (d *Driver) Attach(ctx context.Context, id cluster.DatasetID) error {
+	v, err := d.listing.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	device, err := d.attach(ctx, v)
+	if err != nil {
+		return err
+	}
+	return d.prepare(ctx, v, device, nil)
+}
+
+// attach returns the device itself, not a link to it, once it can be opened.
+func (d *Driver) attach(ctx context.Context, v backend.Volume) (string, error) {
+	name, err := d.store.Attach(ctx, v)
+	if errors.Is(err, backend.ErrNotFound) {
+		d.listing.missing(v.Dataset)
+	}
+	if err != nil {
+		return "", err
+	}
+	v.Machine = d.machine
+	d.listing.put(v)
+	for wait := deviceAgain; ; wait = min(2*wait, deviceSlowly) {
+		device, err := opens(name)
+		if err == nil {
+			return device, nil
+		}
+		if stop := pause(ctx, wait); stop != nil {
+			return "", fmt.Errorf("wait for the device of volume %s: %w: %w", v.ID, stop, err)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func opens(name string) (device string, err error) {
+	if device, err = filepath.EvalSymlinks(name); err != nil {
+		return "", err
+	}
+	f, err := os.Open(device)
+	if err != nil {
+		return "", err
+	}
+	return device, f.Close()
+}
+
+// Detach detaches a volume that is neither mounted nor otherwise in use.
+func (d *Driver) Detach(ctx context.Context, id cluster.DatasetID) error {
+	v, err := d.listing.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	return d.detach(ctx, v)
+}
+
+func (d *Driver) detach(ctx context.Context, v backend.Volume) error {
+	attached, err := d.store.Attached(ctx)
+	if err != nil {
+		return err
+	}
+	if name, is := attached[v.ID]; is {
+		if err := d.unused(ctx, v.Dataset, name); err != nil {
+			return err
+		}
+	}
+	d.forget(v.Dataset)
+	if err := d.store.Detach(ctx, v); err != nil {
+		return err
+	}
+	if v.Machine == d.machine {
+		v.Machine = ""
+	}
+	d.listing.put(v)
+	return nil
+}
+
+// Evict keeps another machine from the volume.
+func (d *Driver) Evict(ctx context.Context, id cluster.DatasetID, machine string) error {
+	evicter, ok := backend.VolumesAs[backend.Evicter](d.store)
+	if !ok {
+		return fmt.Errorf("evict %s: %w: its store cannot keep a machine from a volume", machine, backend.ErrUnsupported)
+	}
+	v, err := d.listing.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	return evicter.Evict(ctx, v, machine)
+}
+
+// device is the volume of a dataset and the device of it that the kernel has.
+func (d *Driver) device(ctx context.Context, id cluster.DatasetID) (backend.Volume, string, error) {
+	v, err := d.listing.find(ctx, id)
+	if err != nil {
+		return v, "", err
+	}
+	attached, err := d.store.Attached(ctx)
+	if err != nil {
+		return v, "", err
+	}
+	name, is := attached[v.ID]
+	if !is {
+		return v, "", fmt.Errorf("volume %s: %w", v.ID, backend.ErrNotAttached)
+	}
+	device, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return v, "", fmt.Errorf("device of volume %s: %w", v.ID, err)
+	}
+	return v, device, nil
+}
+
+// unused is ErrBusy, with the names of those who use a device where they can be found.
+func (d *Driver) unused(ctx context.Context, id cluster.DatasetID, name string) error {
+	if err := d.let(id); err != nil {
+		return err
+	}
+	f, err := mount.OpenExclusive(name)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, os.ErrNotExist): // the kernel took it away meanwhile
+		return nil
+	case errors.Is(err, mount.ErrBusy):
+		number, err := mount.DeviceNumber(name)
+		if err != nil {
+			return err
+		}
+		who, err := d.users(ctx, mount.Entry{Dev: number})
+		return errors.Join(fmt.Errorf("%w: %s is mounted or open%s", backend.ErrBusy, name, who), err)
+	}
+	return err
+}
