@@ -31,7 +31,7 @@ func (a *Agent) round(ctx context.Context) error {
 		return nil // what became this node's while it looked was not looked for
 	}
 	observed.Session, observed.Revision = session.ID, desired.Revision
-	observed.Copies = a.concerning(observed.Copies, desired, expected)
+	observed.Copies = a.concerning(observed, desired, expected)
 
 	if err := a.mover.Settle(desired); err != nil {
 		return fmt.Errorf("forget moves that have ended: %w", err)

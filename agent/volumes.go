@@ -53,12 +53,13 @@ const unknownVolume = "unknown"
 
 // concerning leaves out volumes of network storage that are neither here nor this node's, since every node knows of all. Where
 // the store could not be asked, what is missing is not taken to be gone: the step on it says why it fails.
-func (a *Agent) concerning(copies map[cluster.DatasetID]cluster.Copy, desired cluster.Desired, e expectation) map[cluster.DatasetID]cluster.Copy {
-	if !a.Pool.Capabilities().Attaches {
+func (a *Agent) concerning(o cluster.Observed, desired cluster.Desired, e expectation) map[cluster.DatasetID]cluster.Copy {
+	copies, machine := o.Copies, o.Storage.Machine
+	if !o.Storage.Capabilities.Attaches {
 		return copies
 	}
 	maps.DeleteFunc(copies, func(id cluster.DatasetID, c cluster.Copy) bool {
-		return c.Device == "" && desired.Datasets[id].Owner != a.Node
+		return c.Device == "" && c.Holder != machine && desired.Datasets[id].Owner != a.Node
 	})
 	if e.failed == nil {
 		return copies

@@ -98,6 +98,12 @@ func (w *wrapped) Evict(ctx context.Context, v Volume, machine string) error {
 	return wrappedAbility(ctx, w, StoreCall{"evict", v}, func(ctx context.Context, e Evicter) error { return e.Evict(ctx, v, machine) })
 }
 
+// Fences is asked of nobody.
+func (w *wrapped) Fences() bool {
+	evicter, ok := w.inner.(Evicter)
+	return ok && evicter.Fences()
+}
+
 func (w *wrapped) Grow(ctx context.Context, v Volume, size int64) error {
 	return wrappedAbility(ctx, w, StoreCall{"grow", v}, func(ctx context.Context, g Grower) error { return g.Grow(ctx, v, size) })
 }

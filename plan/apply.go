@@ -24,7 +24,7 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	case Attach:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
 	case Detach:
-		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Epoch = false, "", 0 })
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder, c.Epoch = false, "", "", 0 })
 	case Evict:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Holder = "" })
 	case MakeHead:

@@ -39,10 +39,10 @@ func (v view) take(d cluster.Dataset, c cluster.Copy) Step {
 }
 
 // putDown gives back a volume of network storage that another node owns. What the volume holds is the same for its owner,
-// so there is nothing to keep here.
+// so there is nothing to keep here. The store may have it attached here while the kernel has no device, after a boot.
 func (v view) putDown(d cluster.Dataset, c cluster.Copy) Step {
 	switch {
-	case c.Device == "":
+	case c.Device == "" && (c.Holder == "" || c.Holder != v.seen.Storage.Machine):
 		return nil
 	case c.Epoch > d.Epoch:
 		return Wait{About: DatasetObject(d.ID), Reason: "its data is newer than the desired state that was read"}

@@ -110,6 +110,11 @@ func TestNextOnNetworkStorage(t *testing.T) {
 			delete(s.o.Containers, "db")
 			s.copy(func(c *cluster.Copy) { *c = cluster.Copy{Dataset: "d1", Volume: "v1"} })
 		}, ""},
+		{"what the store has here is given back though the kernel has no device of it", func(s *state) {
+			s.ownedByOther()
+			delete(s.o.Containers, "db")
+			s.copy(func(c *cluster.Copy) { *c = cluster.Copy{Dataset: "d1", Volume: "v1", Holder: "m-me"} })
+		}, "dataset/d1 detach"},
 		{"only the owner destroys", func(s *state) {
 			s.ownedByOther()
 			s.dataset(func(d *cluster.Dataset) { d.Deleted = true })

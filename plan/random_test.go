@@ -115,7 +115,7 @@ func copies(t *rapid.T) map[cluster.DatasetID]cluster.Copy {
 			c.Mounted = pick(t, "mounted", "", "/flocker/"+string(id))
 			c.Scratch = pick[cluster.MoveID](t, "scratch", "", "", "m1", "m2", "m9")
 		}
-		c.Volume, c.Holder = pick(t, "volume", "", "v1", "v1"), pick(t, "holder", "", "", "m-other", "m-third", "m-nobody")
+		c.Volume, c.Holder = pick(t, "volume", "", "v1", "v1"), pick(t, "holder", "", "", "m-me", "m-other", "m-third", "m-nobody")
 		if c.Head || rapid.Bool().Draw(t, "device") {
 			c.Device = "device"
 		}

@@ -26,7 +26,8 @@ func (d *Driver) Machine() string { return d.machine }
 
 // Abilities says what the store behind can do.
 func (d *Driver) Abilities() cluster.Capabilities {
-	_, fences := backend.VolumesAs[backend.Evicter](d.store)
+	evicter, fences := backend.VolumesAs[backend.Evicter](d.store)
+	fences = fences && evicter.Fences()
 	_, grows := backend.VolumesAs[backend.Grower](d.store)
 	return cluster.Capabilities{Attaches: true, Fences: fences, Resizes: grows}
 }
@@ -123,13 +124,25 @@ func (d *Driver) detach(ctx context.Context, v backend.Volume) error {
 func (d *Driver) Evict(ctx context.Context, id cluster.DatasetID, machine string) error {
 	evicter, ok := backend.VolumesAs[backend.Evicter](d.store)
 	if !ok {
-		return fmt.Errorf("evict %s: %w: its store cannot keep a machine from a volume", machine, backend.ErrUnsupported)
+		return fmt.Errorf("evict %s: %w: its store cannot take a volume from a machine", machine, backend.ErrUnsupported)
 	}
 	v, err := d.listing.find(ctx, id)
 	if err != nil {
 		return err
 	}
-	return evicter.Evict(ctx, v, machine)
+	if err := evicter.Evict(ctx, v, machine); err != nil {
+		return err
+	}
+	if v.Machine == machine {
+		v.Machine = ""
+		d.listing.put(v)
+	}
+	return nil
+}
+
+// Expect asks the store where one of the volumes was never looked for.
+func (d *Driver) Expect(ctx context.Context, ids []cluster.DatasetID) error {
+	return d.listing.expect(ctx, ids)
 }
 
 // device is the volume of a dataset and the device of it that the kernel has.

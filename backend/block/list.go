@@ -70,6 +70,7 @@ func (d *Driver) observe(c *cluster.Copy, v backend.Volume, name string, table [
 		return d.observeMounted(c, on[0].Point)
 	}
 	if c.Device == "" {
+		c.Holder = v.Machine
 		return nil
 	}
 	h, err := d.headOf(v.Dataset, c.Device)

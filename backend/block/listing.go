@@ -33,6 +33,7 @@ type listing struct {
 	volumes map[cluster.DatasetID][]backend.Volume
 	unseen  map[cluster.DatasetID]bool           // made here, and in no listing yet
 	gone    map[cluster.DatasetID]backend.Volume // were in a listing, and are no more
+	absent  map[cluster.DatasetID]bool           // were looked for, and are not in the store
 	changes uint64
 	changed map[cluster.DatasetID]uint64 // when it was changed here last, counted in changes
 }
@@ -41,7 +42,7 @@ func newListing(store backend.Volumes, log *slog.Logger) *listing {
 	return &listing{
 		store: store, log: log, turn: make(chan struct{}, 1),
 		volumes: map[cluster.DatasetID][]backend.Volume{}, unseen: map[cluster.DatasetID]bool{},
-		gone: map[cluster.DatasetID]backend.Volume{}, changed: map[cluster.DatasetID]uint64{},
+		gone: map[cluster.DatasetID]backend.Volume{}, absent: map[cluster.DatasetID]bool{}, changed: map[cluster.DatasetID]uint64{},
 	}
 }
 
@@ -82,6 +83,26 @@ func (l *listing) find(ctx context.Context, id cluster.DatasetID) (backend.Volum
 		return v, err
 	}
 	return l.one(id)
+}
+
+// expect asks the store where one of the volumes is not known and was never looked for.
+func (l *listing) expect(ctx context.Context, ids []cluster.DatasetID) error {
+	news := func(id cluster.DatasetID) bool { return len(l.volumes[id]) == 0 && !l.absent[id] }
+	l.mu.Lock()
+	known := !slices.ContainsFunc(ids, news)
+	l.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := l.refresh(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		l.absent[id] = len(l.volumes[id]) == 0
+	}
+	return nil
 }
 
 func (l *listing) one(id cluster.DatasetID) (backend.Volume, error) {

@@ -223,6 +223,21 @@ func (s *Store) Detach(ctx context.Context, v backend.Volume) error {
 	return errors.Join(flush(s.dir(unattachedDir)), flush(s.dir(attachedDir, s.machine)))
 }
 
+// Evict moves the file out of another machine's folder. That machine's loop device, if it lives, goes on writing to the file.
+func (s *Store) Evict(_ context.Context, v backend.Volume, machine string) error {
+	if machine == s.machine || machine != filepath.Base(machine) {
+		return fmt.Errorf("evict %q: %w: it is not another machine", machine, cluster.ErrInvalid)
+	}
+	err := os.Rename(s.dir(attachedDir, machine, v.ID), s.dir(unattachedDir, v.ID))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("take volume %s from %s: %w", v.ID, machine, sentinel(err))
+	}
+	return flush(s.dir(unattachedDir))
+}
+
+// Fences says that Evict is only for machines that are off.
+func (s *Store) Fences() bool { return false }
+
 // Grow makes the file longer, and its loop device.
 func (s *Store) Grow(_ context.Context, v backend.Volume, size int64) error {
 	machine, err := s.where(v)
