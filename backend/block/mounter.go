@@ -59,14 +59,11 @@ func (d *Driver) Mount(ctx context.Context, id cluster.DatasetID, path string) e
 	if len(on) > 0 {
 		return fmt.Errorf("%w: %s of volume %s is mounted on %s", backend.ErrBusy, device, v.ID, on[0].Point)
 	}
-	if err := mount.MakePoint(path); err != nil {
-		return err
-	}
 	h, err := d.hold(ctx, id, device)
 	if err != nil {
 		return err
 	}
-	if err := h.fs.MoveTo(path); err != nil {
+	if err := errors.Join(mount.MakePoint(path), h.fs.MoveTo(path)); err != nil {
 		return errors.Join(err, d.let(id))
 	}
 	return d.let(id)

@@ -154,6 +154,22 @@ func (f *folder) Layer(t *testing.T, store backend.Volumes, around ...backend.Ar
 	return d
 }
 
+// pool is a node's storage over the folder.
+func (f *folder) pool(t testing.TB, machine string) *backend.Pool {
+	t.Helper()
+	d, err := block.New(t.Context(), f.open(t, machine), block.Config{Filesystem: f.filesystem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := backend.NewPool(d, backend.Options{Name: "loopback", MountRoot: filepath.Join(f.root, "mounts")})
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
 func TestContract(t *testing.T) {
 	if testing.Short() {
 		t.Skip("makes loop devices")
