@@ -158,6 +158,14 @@ func wantWhole(t *testing.T, d *disk, driver *Driver, filesystem string) {
 	must(t, driver.Detach(t.Context(), dataset))
 }
 
+// needs skips a test for which a program is missing.
+func needs(t *testing.T, program string) {
+	t.Helper()
+	if err := run.Command(t.Context(), program, "-V").Run(); errors.Is(err, run.ErrNotInstalled) {
+		t.Skipf("the test needs %s: %v", program, err)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
