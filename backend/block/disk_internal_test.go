@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
@@ -19,7 +20,8 @@ import (
 	"github.com/flocker-project/flocker/mount"
 )
 
-const dataset cluster.DatasetID = "0b1c2d3e-4f50-4000-8000-00000000000a"
+// dataset is another in each run: mkfs.btrfs refuses a UUID that any device of the machine has.
+var dataset = cluster.DatasetID(uuid.NewString())
 
 // disk is a store of one volume, a file.
 type disk struct {
