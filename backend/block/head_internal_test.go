@@ -70,7 +70,7 @@ func TestSetEpochAndMountAreOneMount(t *testing.T) {
 
 func TestWhatSomebodyMountedByHandIsNoHead(t *testing.T) {
 	d := newDisk(t, 64<<20)
-	must(t, run.Command(t.Context(), "mkfs.ext4", "-q", "-F", d.file).Run())
+	must(t, run.Command(t.Context(), "mkfs.ext4", "-q", "-F", "-b", "4096", d.file).Run())
 	driver := d.driver(t, "ext4")
 	device, err := d.Attach(t.Context(), d.Volume)
 	must(t, err)
