@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
@@ -19,7 +20,8 @@ import (
 	"github.com/flocker-project/flocker/mount"
 )
 
-const dataset cluster.DatasetID = "0b1c2d3e-4f50-4000-8000-00000000000a"
+// dataset is another in each run: mkfs.btrfs refuses a UUID that any device of the machine has.
+var dataset = cluster.DatasetID(uuid.NewString())
 
 // disk is a store of one volume, a file.
 type disk struct {
@@ -156,6 +158,14 @@ func wantWhole(t *testing.T, d *disk, driver *Driver, filesystem string) {
 		t.Error(err)
 	}
 	must(t, driver.Detach(t.Context(), dataset))
+}
+
+// needs skips a test for which a program is missing.
+func needs(t *testing.T, program string) {
+	t.Helper()
+	if err := run.Command(t.Context(), program, "-V").Run(); errors.Is(err, run.ErrNotInstalled) {
+		t.Skipf("the test needs %s: %v", program, err)
+	}
 }
 
 func must(t *testing.T, err error) {

@@ -110,8 +110,12 @@ func isZero(f *os.File, at, length int64) (bool, error) {
 // prepare makes sure that an attached volume has a whole head. Without spec only what was begun is finished.
 func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, spec *backend.Spec) error {
 	mounted, err := mountsOf(v.Dataset, device)
-	if err != nil || len(mounted) > 0 {
-		return err // a mounted head is whole
+	if err != nil {
+		return err
+	}
+	if len(mounted) > 0 { // a head that is mounted is whole
+		_, err := readRecord(mounted[0].Point, v.Dataset)
+		return err
 	}
 	if err := d.let(v.Dataset); err != nil {
 		return err

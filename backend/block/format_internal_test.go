@@ -26,6 +26,7 @@ func TestFormattingThatBrokeOffAnywhereIsFinished(t *testing.T) {
 	for filesystem, size := range sizes() {
 		t.Run(filesystem, func(t *testing.T) {
 			d := newDisk(t, size)
+			needs(t, "mkfs."+filesystem)
 			driver := d.driver(t, filesystem)
 			must(t, driver.Create(t.Context(), spec()))
 			wantWhole(t, d, driver, filesystem)
@@ -66,6 +67,7 @@ func TestFormattingThatIsKilledIsFinished(t *testing.T) {
 	for filesystem, size := range sizes() {
 		t.Run(filesystem, func(t *testing.T) {
 			d := newDisk(t, size)
+			needs(t, "mkfs."+filesystem)
 			killed := 0
 			for after := time.Millisecond / 4; after < 50*time.Millisecond; after = after * 3 / 2 {
 				d.clear(t)
@@ -100,6 +102,7 @@ func TestWhatCarriesAnythingIsNeverFormatted(t *testing.T) {
 	program := func(name string, args ...string) func(*testing.T, *disk) {
 		return func(t *testing.T, d *disk) {
 			t.Helper()
+			needs(t, name)
 			must(t, run.Command(t.Context(), name, append(args, d.file)...).Run())
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/backend/block"
+	"github.com/flocker-project/flocker/backend/fault"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/mount"
@@ -144,9 +145,69 @@ func TestAThousandVolumesAreOneListing(t *testing.T) {
 			t.Fatalf("List has %d copies, %v; want %d", len(copies), err, many)
 		}
 	}
-	for _, s := range d.Stats() {
-		if s.Op == "store-list" && s.Calls != 1 {
-			t.Errorf("%d listings; want one", s.Calls)
+	if n := listings(backend.NewPool(d, backend.Options{})); n != 1 {
+		t.Errorf("%d listings; want one", n)
+	}
+}
+
+// listings are how often a store was asked for all its volumes.
+func listings(p *backend.Pool) int {
+	for _, s := range p.Stats() {
+		if s.Op == "store-list" {
+			return s.Calls
 		}
 	}
+	return 0
+}
+
+// What a failed call did only the store knows; that a volume is in use is an answer like any other.
+func TestAStoreIsAskedAgainAfterItFailed(t *testing.T) {
+	store := mem.NewStore("")
+	ours, theirs := store.Machine("ours", "machine-0"), store.Machine("ours", "machine-1")
+	v, err := theirs.Create(t.Context(), backend.Spec{Dataset: cluster.DatasetID(uuid.NewString())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs.Attach(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	lost := errors.New("the answer got lost")
+	var failure error
+	after := func(op string, _ cluster.DatasetID) error {
+		if op == "attach" {
+			return failure
+		}
+		return nil
+	}
+	d, err := block.New(t.Context(), ours, block.Config{Around: []backend.Around{fault.Store(nil, after)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := backend.NewPool(d, backend.Options{})
+	want := 1
+	look := func(what string) {
+		t.Helper()
+		for range 3 {
+			if _, copies, err := pool.Observe(t.Context()); err != nil || copies[v.Dataset].Volume != v.ID {
+				t.Errorf("Observe after %s = %+v, %v; want volume %s", what, copies, err, v.ID)
+			}
+		}
+		if n := listings(pool); n != want {
+			t.Errorf("%d listings after %s; want %d", n, what, want)
+		}
+	}
+	look("the start")
+	if err := pool.Attach(t.Context(), v.Dataset); !errors.Is(err, backend.ErrBusy) {
+		t.Errorf("Attach = %v; want %v", err, backend.ErrBusy)
+	}
+	look("an attach of what another has")
+	failure = lost
+	if err := pool.Attach(t.Context(), v.Dataset); !errors.Is(err, lost) {
+		t.Errorf("Attach = %v; want %v", err, lost)
+	}
+	want++
+	look("a failure")
+	pool.Refresh()
+	want++
+	look("Refresh")
 }
