@@ -14,14 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bridgeSettings are the kernel's settings of the bridge, each with its reason.
-func bridgeSettings(bridge string) map[string]string {
-	return map[string]string{
+// bridgeSettings are the kernel's settings of the bridge for the families, each with its reason.
+func bridgeSettings(bridge string, stacks []stack) map[string]string {
+	neighbours := map[string]string{
 		// A client that tries early makes the kernel ask for an address before its interface is up; it would ask again only after 1 s.
-		filepath.Join("ipv4/neigh", bridge, "retrans_time_ms"): "20",
+		"retrans_time_ms": "20",
 		// What waits for an application in a move waits so long, 30 to 36 s as the kernel rounds, and so much, 30,000 first packets.
-		filepath.Join("ipv4/neigh", bridge, "mcast_solicit"):    "1500",
-		filepath.Join("ipv4/neigh", bridge, "unres_qlen_bytes"): "67108864",
+		"mcast_solicit":    "1500",
+		"unres_qlen_bytes": "67108864",
+	}
+	all := map[string]string{
 		// Whose frames are turned over to this node in a move is not told of a shorter way: for a second after that the kernel would not
 		// tell him either that nobody answers. The first is for all interfaces, of which each still has its own.
 		"ipv4/conf/all/send_redirects":                       "0",
@@ -29,14 +31,35 @@ func bridgeSettings(bridge string) map[string]string {
 		// This node's own connections to 127.0.0.1 may leave by the bridge; chain "guard" keeps the other direction shut.
 		filepath.Join("ipv4/conf", bridge, "route_localnet"): "1",
 	}
+	for _, s := range stacks {
+		for name, value := range neighbours {
+			all[filepath.Join(s.settings(), "neigh", bridge, name)] = value
+		}
+		if s.kernel == unix.AF_INET6 {
+			all[forwarding6] = "1"
+		}
+	}
+	return all
+}
+
+// settings is where the kernel has those of the family.
+func (s stack) settings() string {
+	if s.kernel == unix.AF_INET {
+		return "ipv4"
+	}
+	return "ipv6"
 }
 
 // noteOf is the name under which the former value of a setting is noted.
 func noteOf(name string) string {
-	if of, setting := filepath.Split(name); filepath.Base(of) == "all" {
-		return "all." + setting
+	of, note := filepath.Split(name)
+	if filepath.Base(of) == "all" {
+		note = "all." + note
 	}
-	return filepath.Base(name)
+	if strings.HasPrefix(name, "ipv6/") {
+		note = "6." + note // an alias has place for 255 letters
+	}
+	return note
 }
 
 func (n *Network) ensureBridge() error {
@@ -44,7 +67,16 @@ func (n *Network) ensureBridge() error {
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
 	}
-	for name, value := range bridgeSettings(n.bridge) {
+	stacks, err := n.stacks()
+	if err != nil {
+		return err
+	}
+	if len(stacks) > 1 {
+		if err := keepRouters(); err != nil {
+			return err
+		}
+	}
+	for name, value := range bridgeSettings(n.bridge, stacks) {
 		now, err := readSetting(name)
 		if err == nil && now != value {
 			err = errors.Join(remember(bridge, noteOf(name), now), setting(name, value))
@@ -57,7 +89,10 @@ func (n *Network) ensureBridge() error {
 }
 
 // subnet is the network of the containers on the bridge.
-func (n *Network) subnet() (string, error) {
+func (n *Network) subnet(s stack) (string, error) {
+	if s.kernel == unix.AF_INET6 {
+		return s.subnet6.String(), nil
+	}
 	bridge, err := netlink.LinkByName(n.bridge)
 	if err != nil {
 		return "", fmt.Errorf("find bridge %s: %w", n.bridge, err)

@@ -5,6 +5,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -82,6 +83,9 @@ func (n *Network) restore() error {
 	if err != nil {
 		return fmt.Errorf("list links of bridge %s: %w", n.bridge, err)
 	}
+	if err := letRoutersGo(links); err != nil {
+		return err
+	}
 	var namespaces map[int]string
 	for _, port := range links {
 		was, _ := former(port)
@@ -96,7 +100,7 @@ func (n *Network) restore() error {
 		}
 	}
 	was, _ := former(bridge)
-	for name, ours := range bridgeSettings(n.bridge) {
+	for name, ours := range bridgeSettings(n.bridge, []stack{ipv4, ipv6(netip.Prefix{})}) {
 		value, changed := was[noteOf(name)]
 		if now, err := readSetting(name); err != nil || !changed || now != ours {
 			continue // a setting that is gone needs none

@@ -20,7 +20,7 @@ func answering(t *testing.T, inside netns.NsHandle, word byte) net.Listener {
 	t.Helper()
 	var listener net.Listener
 	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp4", ":7000")
+		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":7000")
 		return err
 	}))
 	t.Cleanup(func() { listener.Close() })
@@ -93,7 +93,7 @@ func (a *attempts) from(from asker, every time.Duration) error {
 		case <-tick.C:
 		}
 		one := try{name: from.name, began: time.Now()}
-		socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		socket, err := unix.Socket(familyOf(to.Addr()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
@@ -105,6 +105,20 @@ func (a *attempts) from(from asker, every time.Duration) error {
 			a.tries = append(a.tries, one)
 		})
 	}
+}
+
+func familyOf(addr netip.Addr) int {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func sockaddr(to netip.AddrPort) unix.Sockaddr {
+	if to.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}
 }
 
 func askOnce(socket int, to netip.AddrPort) (byte, error) {
@@ -119,7 +133,7 @@ func askOnce(socket int, to netip.AddrPort) (byte, error) {
 	}
 	var failed error
 	err = raw.Write(func(fd uintptr) bool {
-		failed = unix.Connect(int(fd), &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+		failed = unix.Connect(int(fd), sockaddr(to))
 		return !errors.Is(failed, unix.EINPROGRESS) && !errors.Is(failed, unix.EALREADY)
 	})
 	if errors.Is(failed, unix.EISCONN) {
@@ -162,7 +176,7 @@ func attemptOnce(t *testing.T, askers []asker) []try {
 			one := try{name: from.name, began: time.Now()}
 			var socket int
 			one.err = within(t, from.from, func() (err error) {
-				socket, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+				socket, err = unix.Socket(familyOf(to.Addr()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 				return err
 			})
 			if one.err == nil {

@@ -201,7 +201,7 @@ func serve(t *testing.T, inside netns.NsHandle, port int) net.Listener {
 	t.Helper()
 	var listener net.Listener
 	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp4", ":"+strconv.Itoa(port))
+		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":"+strconv.Itoa(port))
 		return err
 	}))
 	t.Cleanup(func() { listener.Close() })
@@ -233,7 +233,7 @@ func echo(connection net.Conn) {
 
 func dial(ctx context.Context, t *testing.T, from netns.NsHandle, address string) (connection net.Conn, err error) {
 	err = within(t, from, func() (err error) {
-		connection, err = new(net.Dialer).DialContext(ctx, "tcp4", address)
+		connection, err = new(net.Dialer).DialContext(ctx, "tcp", address)
 		return err
 	})
 	return connection, err

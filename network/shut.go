@@ -19,9 +19,8 @@ func (n *Network) ensureShut(ctx context.Context, bridge netlink.Link, f Fabric)
 	if err != nil {
 		return err
 	}
-	held, _ := heldSets()
-	return n.ensureTable(ctx, nft, append(holdChains(bridge, f.Address), shutChains(f)...),
-		&knftables.Set{Name: liveSet, Type: "ether_addr"}, held)
+	return n.ensureTable(ctx, nft, append(holdChains(bridge, f), shutChains(f)...),
+		&knftables.Set{Name: liveSet, Type: "ether_addr"}, heldAddresses())
 }
 
 // shutChains know applications by the part of their hardware address that the subnet fixes: not every kernel can name the bridge here,
@@ -46,7 +45,8 @@ func shutChains(f Fabric) []chain {
 		},
 		{
 			name: "postrouting", kind: knftables.FilterType, hook: knftables.PostroutingHook, priority: "-200",
-			rules: []string{fmt.Sprintf("oifname %q jump service", tunnelName), fmt.Sprintf("oifname != %q jump to", tunnelName)},
+			rules: append(answerRules(f),
+				fmt.Sprintf("oifname %q jump service", tunnelName), fmt.Sprintf("oifname != %q jump to", tunnelName)),
 		},
 	}
 }
