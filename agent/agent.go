@@ -43,7 +43,15 @@ type hearing interface {
 	Lives(ctx context.Context) ([]netip.Addr, error)
 	Enliven(ctx context.Context, addr netip.Addr) error
 	Deaden(ctx context.Context, addr netip.Addr) error
+	waiting
+}
+
+// waiting decides what becomes of connections to applications that are nowhere right now.
+type waiting interface {
 	Hold(ctx context.Context, addr netip.Addr, limit time.Duration) error
+	Holds(ctx context.Context) ([]netip.Addr, error)
+	Refuse(ctx context.Context, addrs []netip.Addr, limit time.Duration) error
+	Silent(ctx context.Context, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error)
 }
 
 // gates keep traffic from a container's network namespace, and look inside it.
@@ -94,8 +102,9 @@ type Agent struct {
 	lives   *lives
 	ready   *readiness
 	// listeners is who uses the node's ports besides applications.
-	listeners *listeners
-	wake      *converge.Waker
+	listeners   *listeners
+	unreachable *unreachable
+	wake        *converge.Waker
 
 	member chan struct{} // closed once this node has joined
 
@@ -129,6 +138,7 @@ func New(c Config) *Agent {
 		listeners: &listeners{},
 	}
 	a.expose = &exposure{agent: a}
+	a.unreachable = &unreachable{agent: a, wake: converge.NewWaker()}
 	a.mover = &migrate.Node{
 		ID: c.Node, Store: a, Peers: c.Peers, Streams: c.Streams,
 		Pool: c.Pool, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,
@@ -148,6 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.keepSession(ctx); return nil })
 	g.Go(func() error { a.forward(ctx, events); return nil })
 	g.Go(func() error { a.watchPorts(ctx); return nil })
+	g.Go(func() error { return a.unreachable.run(ctx) })
 	g.Go(func() error {
 		loop := converge.Loop{Wake: a.wake, Round: a.round, Rest: a.rest, Log: a.Log}
 		return loop.Run(ctx)

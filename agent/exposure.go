@@ -5,6 +5,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -26,9 +27,15 @@ type exposure struct {
 	mu      sync.Mutex
 	ports   []network.Publication
 	here    map[string]netip.Addr // who is heard from this node, by application; nil before the first look
-	held    map[string]netip.Addr // whose new connections wait here
+	held    map[string]held       // whose new connections wait here
 	decided map[string]time.Time  // when a move's function last decided, by application
 	checked time.Time             // when the kernel's rules were last compared
+}
+
+// held is an application whose new connections wait here.
+type held struct {
+	address netip.Addr
+	until   time.Time
 }
 
 const (
@@ -48,13 +55,14 @@ func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Obse
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.leaveNewer(want, d, looked)
-	e.leaveUnready(want, o)
 	first := e.here == nil
 	if first {
-		if err := e.recall(ctx, want.Leave); err != nil {
+		if err := e.recall(ctx, d, want.Leave); err != nil {
 			return err
 		}
 	}
+	e.agent.unreachable.suspect(e.withOverdue(want.Dead))
+	e.leaveUnready(want, o)
 	ports := publications(want.Publications)
 	here := map[string]netip.Addr{}
 	for app := range want.Leave {
@@ -93,22 +101,40 @@ func (e *exposure) leaveNewer(want plan.Exposure, d cluster.Desired, looked time
 // leaveUnready lets those wait on who are held for an application that is not back yet: it would refuse them. The kernel
 // bounds that.
 func (e *exposure) leaveUnready(want plan.Exposure, o cluster.Observed) {
-	for app, addr := range e.held {
+	for app, h := range e.held {
 		c := o.Containers[app]
 		if _, here := want.Here[app]; here && (c.State != cluster.ContainerRunning || !c.Ready) {
 			delete(want.Here, app)
-			want.Leave[app] = addr.String()
+			want.Leave[app] = h.address.String()
 		}
 	}
 }
 
-// recall reads from the kernel who of those that a move decides on was heard when an earlier process ended.
-func (e *exposure) recall(ctx context.Context, undecided map[string]string) error {
-	lives, err := e.agent.Network.Lives(ctx)
-	if err != nil {
+// withOverdue adds those who have waited here for too long: they are refused unless the application answers somewhere.
+func (e *exposure) withOverdue(dead map[string]string) map[string]string {
+	for app, h := range e.held {
+		if time.Now().After(h.until) {
+			e.agent.Log.Warn("connections wait for an application longer than the limit", "application", app, "limit", holdFor)
+			dead[app] = h.address.String()
+		}
+	}
+	return dead
+}
+
+// recall reads from the kernel who of those that a move decides on was heard when an earlier process ended, and whose
+// connections it held. How long those have waited it does not say.
+func (e *exposure) recall(ctx context.Context, d cluster.Desired, undecided map[string]string) error {
+	lives, err1 := e.agent.Network.Lives(ctx)
+	holds, err2 := e.agent.Network.Holds(ctx)
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	e.here, e.held = map[string]netip.Addr{}, map[string]netip.Addr{}
+	e.here = map[string]netip.Addr{}
+	for name, app := range d.Applications {
+		if i := slices.IndexFunc(holds, func(h netip.Addr) bool { return h.String() == app.Address }); i >= 0 {
+			e.wait(name, holds[i])
+		}
+	}
 	for app, text := range undecided {
 		if i := slices.IndexFunc(lives, func(l netip.Addr) bool { return l.String() == text }); i >= 0 {
 			e.here[app] = lives[i]
@@ -132,12 +158,12 @@ func (e *exposure) write(ctx context.Context, ports []network.Publication, here 
 
 // letGo ends the holds of moves that ended here: the application goes on where it was.
 func (e *exposure) letGo(ctx context.Context, undecided map[string]string) error {
-	for app, addr := range e.held {
+	for app, h := range e.held {
 		if _, ok := undecided[app]; ok {
 			continue
 		}
-		if e.here[app] == addr {
-			if err := e.agent.Network.Enliven(ctx, addr); err != nil {
+		if e.here[app] == h.address {
+			if err := e.agent.Network.Enliven(ctx, h.address); err != nil {
 				return fmt.Errorf("end the hold of application %s: %w", app, err)
 			}
 		}
@@ -163,12 +189,18 @@ func publications(all []plan.Publication) []network.Publication {
 // Hold lets new connections to the application wait; established ones go on.
 func (e *exposure) Hold(ctx context.Context, app cluster.Application) error {
 	return e.decide(app, func(addr netip.Addr) error {
-		if e.held == nil {
-			e.held = map[string]netip.Addr{}
-		}
-		e.held[app.Name] = addr
+		e.wait(app.Name, addr)
 		return e.agent.Network.Hold(ctx, addr, holdFor)
 	})
+}
+
+// wait notes that new connections wait here from now on.
+func (e *exposure) wait(app string, addr netip.Addr) {
+	if e.held == nil {
+		e.held = map[string]held{}
+	}
+	e.held[app] = held{addr, time.Now().Add(holdFor)}
+	e.agent.wake.WakeAfter(holdFor + time.Millisecond)
 }
 
 // Hide keeps the application from being heard from this node; all that comes for it waits, where it is held.

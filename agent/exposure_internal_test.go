@@ -4,12 +4,14 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/converge"
 	"github.com/flocker-project/flocker/network"
 )
 
@@ -19,9 +21,12 @@ type published struct {
 	times            int
 	last             []network.Publication
 	lives, enlivened []netip.Addr
+	holds            []netip.Addr // that an earlier process made
 }
 
 func (p *published) Lives(context.Context) ([]netip.Addr, error) { return p.lives, nil }
+
+func (p *published) Holds(context.Context) ([]netip.Addr, error) { return p.holds, nil }
 
 func (p *published) Live(_ context.Context, addrs []netip.Addr) error {
 	p.lives = addrs
@@ -45,7 +50,7 @@ func (p *published) Publish(_ context.Context, set []network.Publication) error 
 func TestRulesAreComparedNowAndThenAndChangedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rules := &published{}
-		e := &exposure{agent: &Agent{Config: Config{Network: rules}}}
+		e := &exposure{agent: &Agent{Config: Config{Network: rules, Log: slog.New(slog.DiscardHandler)}, wake: converge.NewWaker(), unreachable: &unreachable{wake: converge.NewWaker()}}}
 		desired := cluster.NewDesired()
 		desired.Complete, desired.Session = true, "s"
 		desired.Nodes["n"] = cluster.Node{ID: "n", Session: "s", BootID: "b"}
@@ -78,7 +83,7 @@ func TestRulesAreComparedNowAndThenAndChangedAtOnce(t *testing.T) {
 // A move that holds connections and comes to nothing lets them go on where the application is.
 func TestHoldOfAMoveThatCameToNothingEnds(t *testing.T) {
 	rules := &published{}
-	e := &exposure{agent: &Agent{Config: Config{Network: rules}}}
+	e := &exposure{agent: &Agent{Config: Config{Network: rules, Log: slog.New(slog.DiscardHandler)}, wake: converge.NewWaker(), unreachable: &unreachable{wake: converge.NewWaker()}}}
 	desired := cluster.NewDesired()
 	desired.Complete, desired.Session = true, "s"
 	desired.Nodes["n"] = cluster.Node{ID: "n", Session: "s", BootID: "b"}
@@ -117,7 +122,7 @@ func TestHoldOfAMoveThatCameToNothingEnds(t *testing.T) {
 // What a round saw before a move's function decided does not undo that.
 func TestLookBeforeADecisionDoesNotUndoIt(t *testing.T) {
 	rules := &published{}
-	e := &exposure{agent: &Agent{Config: Config{Network: rules}}, here: map[string]netip.Addr{}}
+	e := &exposure{agent: &Agent{Config: Config{Network: rules, Log: slog.New(slog.DiscardHandler)}, wake: converge.NewWaker(), unreachable: &unreachable{wake: converge.NewWaker()}}, here: map[string]netip.Addr{}}
 	desired := cluster.NewDesired()
 	desired.Complete, desired.Session = true, "s"
 	desired.Nodes["n"] = cluster.Node{ID: "n", Session: "s", BootID: "b"}
@@ -142,5 +147,67 @@ func TestLookBeforeADecisionDoesNotUndoIt(t *testing.T) {
 	<-time.After(recheckAfter / 1000) // the clock goes on
 	if settle(time.Now()); len(rules.lives) != 0 {
 		t.Errorf("its gate is closed and %v are heard", rules.lives)
+	}
+}
+
+// Who waits longer than the limit is refused, until the move that holds them has ended.
+func TestConnectionsThatWaitTooLongAreSuspected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &exposure{agent: &Agent{
+			Config: Config{Network: &published{}, Log: slog.New(slog.DiscardHandler)},
+			wake:   converge.NewWaker(), unreachable: &unreachable{wake: converge.NewWaker()},
+		}}
+		defer e.agent.wake.Stop()
+		desired := cluster.NewDesired()
+		desired.Complete, desired.Session = true, "s"
+		desired.Nodes["n"] = cluster.Node{ID: "n", Session: "s", BootID: "b"}
+		app := cluster.Application{Name: "db", Node: "n", Address: "10.144.0.9", Move: "m"}
+		desired.Applications["db"] = app
+		observed := cluster.Observed{Node: "n", BootID: "b", Session: "s", Claims: map[cluster.MoveID]bool{"m": true}}
+		expect := func(when string, want int) {
+			t.Helper()
+			if err := e.settle(t.Context(), desired, observed, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(e.agent.unreachable.dead); n != want {
+				t.Errorf("%s: %v are suspected; want %d", when, e.agent.unreachable.dead, want)
+			}
+		}
+		if err := e.Hold(t.Context(), app); err != nil {
+			t.Fatal(err)
+		}
+		expect("at once", 0)
+		<-time.After(holdFor + 2*time.Millisecond)
+		expect("after the limit", 1)
+		app.Move = ""
+		desired.Applications["db"] = app
+		observed.Claims = nil
+		observed.Containers = map[string]cluster.Container{"db": {Application: "db", State: cluster.ContainerRunning, Ready: true, GateOpen: true}}
+		expect("when the move has ended", 1) // its hold ends in this round
+		expect("in the next round", 0)
+	})
+}
+
+// The next process of an agent ends the holds of its former one as that one would have: when the application is ready.
+func TestNextProcessEndsTheHoldsOfTheFormer(t *testing.T) {
+	rules := &published{holds: []netip.Addr{netip.MustParseAddr("10.144.0.9")}}
+	e := &exposure{agent: &Agent{
+		Config: Config{Network: rules, Log: slog.New(slog.DiscardHandler)},
+		wake:   converge.NewWaker(), unreachable: &unreachable{wake: converge.NewWaker()},
+	}}
+	defer e.agent.wake.Stop()
+	desired := cluster.NewDesired()
+	desired.Complete, desired.Session = true, "s"
+	desired.Nodes["n"] = cluster.Node{ID: "n", Session: "s", BootID: "b"}
+	desired.Applications["db"] = cluster.Application{Name: "db", Node: "n", Address: "10.144.0.9"}
+	observed := cluster.Observed{Node: "n", BootID: "b", Session: "s"}
+	for i, ready := range []bool{false, true, true} {
+		observed.Containers = map[string]cluster.Container{"db": {Application: "db", State: cluster.ContainerRunning, Ready: ready, GateOpen: true}}
+		if err := e.settle(t.Context(), desired, observed, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if want := min(i, 1); len(rules.enlivened) != want {
+			t.Errorf("round %d, ready %v: %v were let go; want %d", i, ready, rules.enlivened, want)
+		}
 	}
 }

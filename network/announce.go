@@ -36,7 +36,7 @@ func (n *Network) announce(bridge netlink.Link, stacks []stack, addrs []netip.Ad
 	}
 	// Closing such a socket waits until no processor can still deliver to it, 8 ms in which a move's clients need not wait.
 	defer func() { go unix.Close(s.file) }()
-	silent, err := s.untilAnswered(addrs, wait)
+	silent, err := s.untilAnswered(addrs, wait, askAgain)
 	if err != nil {
 		return fmt.Errorf("announce %v: %w", addrs, err)
 	}
@@ -79,7 +79,7 @@ func (s arpSocket) send(frame []byte) error {
 // untilAnswered lets each application speak once, and returns who has not. All that waits for one comes in the moment of its
 // announcement: it would go to every port before this node's bridge has learned its own; and the kernel is done with a link that
 // was set up on one end a little later on the other, where what is sent before is dropped and asked for again after a second.
-func (s arpSocket) untilAnswered(addrs []netip.Addr, wait time.Duration) (silent []netip.Addr, err error) {
+func (s arpSocket) untilAnswered(addrs []netip.Addr, wait, again time.Duration) (silent []netip.Addr, err error) {
 	silent = slices.Clone(addrs)
 	for end := time.Now().Add(wait); len(silent) > 0; {
 		for _, addr := range silent {
@@ -90,8 +90,8 @@ func (s arpSocket) untilAnswered(addrs []netip.Addr, wait time.Duration) (silent
 		if !time.Now().Before(end) {
 			break
 		}
-		for {
-			sender, err := s.answer(askAgain)
+		for next := time.Now().Add(again); len(silent) > 0; {
+			sender, err := s.answer(next)
 			if err != nil {
 				return silent, err
 			}
@@ -99,18 +99,15 @@ func (s arpSocket) untilAnswered(addrs []netip.Addr, wait time.Duration) (silent
 				break
 			}
 			silent = without(silent, []netip.Addr{sender})
-			if len(silent) == 0 {
-				return nil, nil
-			}
 		}
 	}
 	return silent, nil
 }
 
-// answer is who has sent an ARP reply, nobody if none comes in time.
-func (s arpSocket) answer(within time.Duration) (netip.Addr, error) {
+// answer is who has sent an ARP reply, nobody if none comes before end.
+func (s arpSocket) answer(end time.Time) (netip.Addr, error) {
 	frame := make([]byte, 64)
-	for end := time.Now().Add(within); ; {
+	for {
 		n, _, err := unix.Recvfrom(s.file, frame, unix.MSG_DONTWAIT)
 		if sender := replyingARP(frame[:max(n, 0)]); err == nil && sender.IsValid() {
 			return sender, nil

@@ -19,6 +19,7 @@ type elements struct {
 	set    string
 	keys   [][]byte
 	away   bool          // only what is there can be taken away
+	all    bool          // takes away all that are there, of which there need be none
 	limit  time.Duration // after which the kernel takes them away by itself; 0 is never
 }
 
@@ -91,6 +92,9 @@ const (
 func elementBatch(changes []elements) (batch []byte, last uint32) {
 	var messages []*nl.NetlinkRequest
 	for _, c := range changes {
+		if c.all {
+			messages = append(messages, elementMessage(c, nil))
+		}
 		for keys := c.keys; len(keys) > 0; keys = keys[min(atOnce, len(keys)):] {
 			messages = append(messages, elementMessage(c, keys[:min(atOnce, len(keys))]))
 		}
@@ -122,6 +126,9 @@ func elementMessage(c elements, keys [][]byte) *nl.NetlinkRequest {
 	m.AddData(&nl.Nfgenmsg{NfgenFamily: c.family, Version: nl.NFNETLINK_V0})
 	m.AddData(nl.NewRtAttr(listTable, nl.ZeroTerminated(tableName)))
 	m.AddData(nl.NewRtAttr(listSet, nl.ZeroTerminated(c.set)))
+	if c.all {
+		return m
+	}
 	all := nl.NewRtAttr(unix.NLA_F_NESTED|listElements, nil)
 	for _, key := range keys {
 		one := all.AddRtAttr(unix.NLA_F_NESTED|listElement, nil)

@@ -30,7 +30,10 @@ func (n *Network) SetGate(ctx context.Context, namespace string, open bool) erro
 	if !open {
 		return nil
 	}
-	if err := untilUp(ctx, link); err != nil {
+	_, err = nodeSide(namespace, func(handle *netlink.Handle, inner, outer netlink.Link) error {
+		return errors.Join(untilUp(ctx, netlink.LinkByIndex, outer), untilUp(ctx, handle.LinkByIndex, inner))
+	})
+	if err != nil {
 		return fmt.Errorf("gate of %s: %w", namespace, err)
 	}
 	return nil
@@ -42,15 +45,16 @@ const (
 	lookAgain = 500 * time.Microsecond
 )
 
-// untilUp returns once the bridge forwards to the link. Until then it drops all that comes, and what waited for the
-// application comes in the moment in which it is announced.
-func untilUp(ctx context.Context, link netlink.Link) error {
+// untilUp returns once this end of the link passes what comes. Until then the bridge drops what it has for the container, and the
+// container's kernel what that sends, as its question for the address of the first who asks; what waited for the application
+// comes in the moment in which it is announced.
+func untilUp(ctx context.Context, byIndex func(int) (netlink.Link, error), link netlink.Link) error {
 	ctx, cancel := context.WithTimeout(ctx, upWithin)
 	defer cancel()
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
-		now, err := netlink.LinkByIndex(link.Attrs().Index)
+		now, err := byIndex(link.Attrs().Index)
 		if err != nil {
 			return fmt.Errorf("look at link %s: %w", link.Attrs().Name, err)
 		}

@@ -5,6 +5,7 @@ package network_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -107,6 +108,41 @@ func whatComesToTheSourceAfterTheReleaseIsSentOn(t *testing.T, f family) {
 	for _, one := range attemptOnce(t, h.askers[6:]) { // those on the third node
 		if one.err != nil || one.word != 't' || one.took > inTime {
 			t.Errorf("%s: %c, %v after %v", one.name, one.word, one.err, one.took)
+		}
+	}
+}
+
+// An application that stops closes its connections: its clients are told, through whichever node they came.
+func TestEstablishedConnectionsAreToldOfTheEnd(t *testing.T) {
+	inEachFamily(t, establishedConnectionsAreToldOfTheEnd)
+}
+
+func establishedConnectionsAreToldOfTheEnd(t *testing.T, f family) {
+	h := newHolding(t, f)
+	h.serving.Close()
+	var closing net.Listener
+	must(t, within(t, h.from, func() (err error) {
+		closing, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":7000")
+		return err
+	}))
+	var ends, idle []net.Conn
+	for _, from := range h.askers {
+		connection, err := dial(short(t), t, from.from, from.to)
+		must(t, err)
+		defer connection.Close()
+		end, err := closing.Accept()
+		must(t, err)
+		idle, ends = append(idle, connection), append(ends, end)
+	}
+	h.source.hold(t, h.address, holdLimit)
+	for _, end := range ends {
+		must(t, end.Close())
+	}
+	closing.Close()
+	for i, connection := range idle {
+		must(t, connection.SetReadDeadline(time.Now().Add(inTime)))
+		if _, err := connection.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v; want the end", h.askers[i].name, err)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -13,8 +14,10 @@ import (
 )
 
 const (
-	// patience is how often a container asks for an address, once a second, before it refuses: as long as a node waits.
-	patience = 30
+	// patience is how long a container asks for an address before it refuses: as long as a node waits.
+	patience = 30 * time.Second
+	// askEvery is how often: by default the kernel asks once a second, and what it asks before all is ready is lost.
+	askEvery = 20 * time.Millisecond
 	// waitingBytes is how much of a container's may wait for one address.
 	waitingBytes = 1 << 20
 )
@@ -24,6 +27,7 @@ const (
 	ndtaName       = 1
 	ndtaParms      = 6
 	ndtpaIfindex   = 1
+	ndtpaRetrans   = 5
 	ndtpaMcast     = 11
 	ndtpaQueueSize = 16
 )
@@ -60,7 +64,7 @@ func waitLonger(namespace string, inner netlink.Link) error {
 			continue // no IPv6 inside
 		}
 		if err != nil {
-			return fmt.Errorf("let packets to neighbours of %s wait %d s: %w", inner.Attrs().Name, patience, err)
+			return fmt.Errorf("let packets to neighbours of %s wait %v: %w", inner.Attrs().Name, patience, err)
 		}
 	}
 	return nil
@@ -73,7 +77,8 @@ func setNeighbours(socket *nl.NetlinkSocket, family uint8, table string, inner n
 	request.AddData(nl.NewRtAttr(ndtaName, nl.ZeroTerminated(table)))
 	settings := nl.NewRtAttr(unix.NLA_F_NESTED|ndtaParms, nil)
 	settings.AddRtAttr(ndtpaIfindex, nl.Uint32Attr(uint32(inner.Attrs().Index)))
-	settings.AddRtAttr(ndtpaMcast, nl.Uint32Attr(patience))
+	settings.AddRtAttr(ndtpaRetrans, nl.Uint64Attr(uint64(askEvery.Milliseconds())))
+	settings.AddRtAttr(ndtpaMcast, nl.Uint32Attr(uint32(patience/askEvery)))
 	settings.AddRtAttr(ndtpaQueueSize, nl.Uint32Attr(waitingBytes))
 	request.AddData(settings)
 	_, err := request.Execute(unix.NETLINK_ROUTE, 0)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -178,6 +179,13 @@ func holdOfAFailedMoveIsServedByTheSource(t *testing.T, f family) {
 			pass(t, 100*time.Millisecond)
 		}
 		h.source.network = network.NewOn(clusterBridge, slog.New(slog.DiscardHandler)) // another process, which knows what the kernel knows
+		must(t, h.source.on(t, func(ctx context.Context, n *network.Network) error {
+			holds, err := n.Holds(ctx)
+			if !slices.Equal(holds, []netip.Addr{h.address}) {
+				t.Errorf("%s: holds of %v are known to the next process; want %v", name, holds, h.address)
+			}
+			return err
+		}))
 		h.source.enliven(t, h.address)
 		gap := time.Since(start)
 		pass(t, 100*time.Millisecond)

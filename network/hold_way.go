@@ -81,6 +81,14 @@ func ignore(err error, those ...error) error {
 	return err
 }
 
+// Holds reads back from the kernel for which addresses a hold was made on this node and not ended by it; another node, or its
+// limit, may have ended it.
+func (n *Network) Holds(context.Context) ([]netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ipv4.ways()
+}
+
 // ways are the addresses in this family for which a hold was made here and not ended by us. The kernel may have ended it.
 func (s stack) ways() ([]netip.Addr, error) {
 	routes, err := steady(func() ([]netlink.Route, error) {

@@ -159,3 +159,17 @@ func TestPortsLeadToEveryApplication(t *testing.T) {
 		}
 	})
 }
+
+// TestApplicationsOfDeadNodesAreNamed: each other node's without a session, and none that a move decides on.
+func TestApplicationsOfDeadNodesAreNamed(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d, o := anything(t)
+		e := plan.Publications(d, o)
+		for name, a := range d.Applications {
+			dead := a.Address != "" && !a.Deleted && a.Move == "" && a.Node != o.Node && d.Nodes[a.Node].Session == ""
+			if named := e.Dead[name]; e.Known && dead != (named != "") || named != "" && named != a.Address {
+				t.Fatalf("%+v on node %+v is named %q as dead", a, d.Nodes[a.Node], named)
+			}
+		}
+	})
+}

@@ -21,6 +21,8 @@ type Exposure struct {
 	Publications []Publication
 	// Here are the addresses of the applications that should be heard from this node, except those in Leave.
 	Here map[string]string
+	// Dead are the addresses of applications whose nodes have no session, except those that a move decides on.
+	Dead map[string]string
 	// Leave are the addresses that a move's function is deciding on right now; they stay as they are.
 	Leave map[string]string
 }
@@ -33,7 +35,7 @@ func Publications(desired cluster.Desired, observed cluster.Observed) Exposure {
 	if v.blind() != "" {
 		return Exposure{}
 	}
-	e := Exposure{Known: true, Here: map[string]string{}, Leave: map[string]string{}}
+	e := Exposure{Known: true, Here: map[string]string{}, Leave: map[string]string{}, Dead: map[string]string{}}
 	for _, name := range sorted(desired.Applications) {
 		a, k := desired.Applications[name], observed.Containers[name]
 		if a.Address == "" {
@@ -41,6 +43,9 @@ func Publications(desired cluster.Desired, observed cluster.Observed) Exposure {
 		}
 		if !a.Deleted {
 			e.Publications = append(e.Publications, publish(a)...)
+			if a.Move == "" && a.Node != v.me && !desired.Nodes[a.Node].Alive() {
+				e.Dead[name] = a.Address
+			}
 		}
 		if v.fenced() {
 			continue

@@ -11,9 +11,14 @@ import (
 	"time"
 )
 
-// sweepAfter keeps the removal of what is no longer needed out of a move's gap: the kernel lets go of every page
-// and name of a subvolume before it answers.
-const sweepAfter = 5 * time.Second
+const (
+	// sweepAfter keeps the removal of what is no longer needed out of a move's gap: the kernel lets go of every page
+	// and name of a subvolume before it answers, and its cleaner then makes every commit wait for the leaves it frees.
+	// Something new within that time is another round of a move that goes on, and it is waited for again.
+	sweepAfter = 5 * time.Second
+	// sweepWithin bounds that wait: what is not removed takes up room.
+	sweepWithin = time.Minute
+)
 
 // sweeper removes places of the incoming folder a little later, from the trash. What it does not get to, the next Open removes.
 type sweeper struct {
@@ -49,13 +54,28 @@ func (d *Driver) sweepUntil(ctx context.Context) {
 			return
 		case <-d.sweeper.wake:
 		}
-		later := time.NewTimer(sweepAfter)
+		d.awaitQuiet(ctx)
+		d.sweepNow()
+	}
+}
+
+// awaitQuiet waits until nothing new has come for a while, or for long enough.
+func (d *Driver) awaitQuiet(ctx context.Context) {
+	most := time.NewTimer(sweepWithin)
+	defer most.Stop()
+	quiet := time.NewTimer(sweepAfter)
+	defer quiet.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			later.Stop()
-		case <-later.C:
+			return
+		case <-most.C:
+			return
+		case <-quiet.C:
+			return
+		case <-d.sweeper.wake:
+			quiet.Reset(sweepAfter)
 		}
-		d.sweepNow()
 	}
 }
 

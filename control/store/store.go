@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -26,6 +27,7 @@ type Store struct {
 	server *embedded // nil with external endpoints
 	prefix string
 	maxOps int
+	turn   sync.RWMutex // held alone by a transaction that has lost often
 }
 
 // MaxOps is the number of operations that one transaction can hold.

@@ -17,6 +17,10 @@ import (
 // maxAttempts bounds how often a transaction is tried against concurrent writers.
 const maxAttempts = 20
 
+// sharedAttempts is how often it is tried while this process writes other things too. A transaction that reads much loses every race
+// against those that read little.
+const sharedAttempts = 15
+
 // Tx reads at one revision and collects writes. They are applied together, and
 // only if nothing that was read has changed.
 type Tx struct {
@@ -64,26 +68,32 @@ func (s *Store) Read(ctx context.Context, fn func(tx *Tx) error) (cluster.Revisi
 // when there were none. An error that is cluster.ErrUnavailable leaves the outcome unknown.
 func (s *Store) Update(ctx context.Context, fn func(tx *Tx) error) (cluster.Revision, error) {
 	for attempt := range maxAttempts {
-		tx := s.begin()
-		tx.attempt = attempt
-		if err := fn(tx); err != nil {
-			return 0, err
-		}
-		if len(tx.puts) == 0 {
-			return 0, nil
-		}
-		rev, ok, err := tx.commit(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			return rev, nil
+		rev, done, err := s.try(ctx, attempt, fn)
+		if err != nil || done {
+			return rev, err
 		}
 		if err := pause(ctx, attempt); err != nil {
 			return 0, unavailable("apply a transaction", err)
 		}
 	}
 	return 0, fmt.Errorf("apply a transaction: others changed the same records %d times: %w", maxAttempts, cluster.ErrUnavailable)
+}
+
+// try runs fn once. One that has lost against others often enough has this process to itself.
+func (s *Store) try(ctx context.Context, attempt int, fn func(tx *Tx) error) (rev cluster.Revision, done bool, err error) {
+	if attempt < sharedAttempts {
+		s.turn.RLock()
+		defer s.turn.RUnlock()
+	} else {
+		s.turn.Lock()
+		defer s.turn.Unlock()
+	}
+	tx := s.begin()
+	tx.attempt = attempt
+	if err := fn(tx); err != nil || len(tx.puts) == 0 {
+		return 0, true, err
+	}
+	return tx.commit(ctx)
 }
 
 func pause(ctx context.Context, attempt int) error {

@@ -70,6 +70,26 @@ func (n *Network) Hold(_ context.Context, addr netip.Addr, _ time.Duration) erro
 	return n.change("Hold", []netip.Addr{addr}, func() { n.held[addr] = true })
 }
 
+// Holds returns the addresses to which connections wait.
+func (n *Network) Holds(context.Context) ([]netip.Addr, error) {
+	if err := n.fault("Holds"); err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(n.held), netip.Addr.Compare), nil
+}
+
+// Refuse has nobody to refuse.
+func (n *Network) Refuse(_ context.Context, addrs []netip.Addr, _ time.Duration) error {
+	return n.change("Refuse", addrs, func() {})
+}
+
+// Silent returns nobody: every address answers.
+func (n *Network) Silent(context.Context, []netip.Addr, time.Duration) ([]netip.Addr, error) {
+	return nil, n.fault("Silent")
+}
+
 func (n *Network) change(method string, addrs []netip.Addr, do func()) error {
 	if err := n.fault(method); err != nil {
 		return err

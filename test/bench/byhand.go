@@ -12,7 +12,7 @@ import (
 )
 
 // restarts is how often a plain stop and start is measured.
-const restarts = 3
+const restarts = 5
 
 // withoutFlocker measures the same database with the same data in a container of
 // Docker's own: moved by hand, and stopped and started where it is.

@@ -3,7 +3,10 @@
 package kernel_test
 
 import (
+	"errors"
 	"net"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +17,7 @@ import (
 )
 
 // TestNoConnectionIsRefusedWhileItsApplicationMoves: new connections through any node wait for the application, and
-// none is lost into the second after which a client asks again.
+// none is lost into the second after which a client asks again. Established ones are told, so that their clients connect anew.
 func TestNoConnectionIsRefusedWhileItsApplicationMoves(t *testing.T) {
 	s := enter(t)
 	const slack = 500 * time.Millisecond // of a machine with other work, and less than that second
@@ -23,12 +26,30 @@ func TestNoConnectionIsRefusedWhileItsApplicationMoves(t *testing.T) {
 	defer clients.Stop()
 	home, others := s.home("redis"), s.others("redis")
 	for _, node := range []string{others[0], others[1], home} {
+		var idle []net.Conn
+		for i, address := range s.Everywhere(6379) {
+			if s.NodeNames()[i] == node {
+				continue // Docker forgets connections to the address when the container is made ahead: told when they speak
+			}
+			c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(s.ctx, "tcp", address)
+			s.must(err)
+			idle = append(idle, c)
+		}
 		began := time.Now()
 		m := s.moved("redis", node)
+		for _, c := range idle {
+			s.must(c.SetReadDeadline(time.Now().Add(slack)))
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				s.Errorf("an idle connection to %s was not told that its application moved to %s", c.RemoteAddr(), node)
+			}
+			s.must(c.Close())
+		}
 		seen := clients.Since(began)
 		s.Logf("to %s: gap %v, %d connections, the longest wait %v", node, m.Report.Gap.Std(), seen.Attempts, seen.Longest)
-		if seen.Bad() > 0 || seen.Longest > m.Report.Gap.Std()+slack {
-			s.Errorf("to %s, gap %v: %+v", node, m.Report.Gap.Std(), seen)
+		// On a machine with other work the client itself may be late. What was lost was sent again.
+		lost := slices.DeleteFunc(clients.Waits(began), func(w load.Wait) bool { return w.Again == 0 || w.Took < m.Report.Gap.Std()+slack })
+		if seen.Bad() > 0 || len(lost) > 0 {
+			s.Errorf("to %s, gap %v: %+v, lost %+v", node, m.Report.Gap.Std(), seen, lost)
 		}
 	}
 }

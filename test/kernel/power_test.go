@@ -3,7 +3,10 @@
 package kernel_test
 
 import (
+	"errors"
+	"net"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,6 +80,13 @@ hooks: {preset: redis}
 			}
 		}
 		return false, err
+	}))
+	s.must(s.Until(s.ctx, "clients of the dead node's application to be told", func() (bool, error) {
+		c, err := (&net.Dialer{Timeout: 2 * time.Second}).DialContext(s.ctx, "tcp", s.Everywhere(7009)[2])
+		if err == nil {
+			return false, errors.Join(errors.New("it is served"), c.Close())
+		}
+		return errors.Is(err, syscall.ECONNREFUSED), err
 	}))
 	s.refused("node", "fail-over", "spare", "--to", "node1", "--max-loss", "10m") // nobody has said that it is off
 	s.refused("node", "fence", "node2")

@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(*testing.T) *store.Store) {
 		"WatchOfCompactedHistoryIsGone":         compacted,
 		"LeasedRecordsGoWithTheirLease":         leased,
 		"CountersNeverLoseAnIncrement":          counters,
+		"WhoReadsMuchGetsItsTurn":               turns,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -288,5 +289,36 @@ func counters(t *testing.T, s *store.Store) {
 	got, err := get(t, s, key(d))
 	if err := errors.Join(append(errs, err)...); err != nil || got.Size != writers*each {
 		t.Error(fmt.Errorf("counted %d of %d: %w", got.Size, writers*each, err))
+	}
+}
+
+// turns: a transaction that reads for long comes through among many that are faster.
+func turns(t *testing.T, s *store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var fast sync.WaitGroup
+	for i := range 4 {
+		d := dataset(fmt.Sprintf("fast%d", i))
+		fast.Go(func() {
+			for ctx.Err() == nil {
+				d.Epoch++
+				if _, err := s.Update(ctx, func(tx *store.Tx) error { return store.Put(tx, key(d), d) }); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	slow := dataset("slow")
+	_, err := s.Update(t.Context(), func(tx *store.Tx) error {
+		for range 100 {
+			if _, err := store.List(t.Context(), tx, store.Datasets); err != nil {
+				return err
+			}
+		}
+		return store.Put(tx, key(slow), slow)
+	})
+	cancel()
+	fast.Wait()
+	if err != nil {
+		t.Error(err)
 	}
 }

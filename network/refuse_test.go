@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package network_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flocker-project/flocker/network"
+)
+
+func (m *machine) refuse(t *testing.T, limit time.Duration, addrs ...netip.Addr) {
+	t.Helper()
+	must(t, m.on(t, func(ctx context.Context, n *network.Network) error { return n.Refuse(ctx, addrs, limit) }))
+}
+
+// Who asks for an application of a dead node is told at once, and whoever else is there is served.
+func TestRefuseTellsAtOnce(t *testing.T) { inEachFamily(t, refuseTellsAtOnce) }
+
+func refuseTellsAtOnce(t *testing.T, f family) {
+	c := newCluster(t, 2)
+	asked, gone, there := c.nodes[0], application(1), application(2)
+	serve(t, c.nodes[1].holder(t, there), 7000)
+	c.nodes[1].live(t, there)
+	asked.publish(t, publication(gone, 7001), publication(there, 7002))
+	ports := map[string]func() error{
+		"from outside": func() error { return reach(short(t), t, c.client, f.at(asked.fabric.Underlay, 7001)) },
+		"on the node":  func() error { return reach(short(t), t, asked.ns, f.at(f.selfOf(asked), 7001)) },
+	}
+	expect := func(want error) {
+		t.Helper()
+		for where, ask := range ports {
+			if err := ask(); !errors.Is(err, want) {
+				t.Errorf("%s: %v; want %v", where, err, want)
+			}
+		}
+		if err := reach(short(t), t, c.client, f.at(asked.fabric.Underlay, 7002)); err != nil {
+			t.Errorf("an application that is there: %v", err)
+		}
+	}
+	expect(context.DeadlineExceeded) // as one whose application moves
+	asked.refuse(t, time.Hour, application(3))
+	asked.refuse(t, time.Hour, gone)
+	expect(syscall.ECONNREFUSED)
+	if err := packet(short(t), t, c.client, f.at(asked.fabric.Underlay, 7001)); err == nil {
+		t.Error("a datagram is answered")
+	}
+	asked.refuse(t, time.Hour)
+	expect(context.DeadlineExceeded)
+	asked.refuse(t, 50*time.Millisecond, gone)
+	pass(t, 100*time.Millisecond) // the kernel ends it: nobody may be there to do so
+	expect(context.DeadlineExceeded)
+}
+
+func TestSilentAreThoseWhoDoNotAnswer(t *testing.T) {
+	c := newCluster(t, 2)
+	silent, near, far := application(1), application(2), application(3)
+	for node, addr := range map[int]netip.Addr{0: near, 1: far} {
+		c.nodes[node].holder(t, addr)
+		c.nodes[node].live(t, addr)
+	}
+	c.nodes[1].holder(t, silent) // made ahead, and not heard
+	must(t, c.nodes[0].on(t, func(ctx context.Context, n *network.Network) error {
+		found, err := n.Silent(ctx, []netip.Addr{silent, near, far}, 300*time.Millisecond)
+		if err != nil || !slices.Equal(found, []netip.Addr{silent}) {
+			t.Errorf("Silent() = %v, %v; want %v", found, err, silent)
+		}
+		return nil
+	}))
+}
