@@ -36,6 +36,7 @@ type exposure struct {
 type held struct {
 	address netip.Addr
 	until   time.Time
+	told    bool // that it is later than that
 }
 
 const (
@@ -61,7 +62,6 @@ func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Obse
 			return err
 		}
 	}
-	e.agent.unreachable.suspect(e.withOverdue(want.Dead))
 	e.leaveUnready(want, o)
 	ports := publications(want.Publications)
 	here := map[string]netip.Addr{}
@@ -83,7 +83,11 @@ func (e *exposure) settle(ctx context.Context, d cluster.Desired, o cluster.Obse
 			return err
 		}
 	}
-	return e.letGo(ctx, want.Leave)
+	if err := e.letGo(ctx, want.Leave); err != nil {
+		return err
+	}
+	e.agent.unreachable.suspect(e.withOverdue(want.Dead))
+	return nil
 }
 
 // leaveNewer leaves those alone of whom a move's function has decided since: the look did not see it.
@@ -113,9 +117,15 @@ func (e *exposure) leaveUnready(want plan.Exposure, o cluster.Observed) {
 // withOverdue adds those who have waited here for too long: they are refused unless the application answers somewhere.
 func (e *exposure) withOverdue(dead map[string]string) map[string]string {
 	for app, h := range e.held {
-		if time.Now().After(h.until) {
-			e.agent.Log.Warn("connections wait for an application longer than the limit", "application", app, "limit", holdFor)
-			dead[app] = h.address.String()
+		if !time.Now().After(h.until) {
+			continue
+		}
+		dead[app] = h.address.String()
+		if !h.told {
+			e.agent.Log.Warn("connections to an application have waited for the whole limit; new ones are refused unless it answers somewhere",
+				"application", app, "limit", holdFor)
+			h.told = true
+			e.held[app] = h
 		}
 	}
 	return dead
@@ -199,7 +209,7 @@ func (e *exposure) wait(app string, addr netip.Addr) {
 	if e.held == nil {
 		e.held = map[string]held{}
 	}
-	e.held[app] = held{addr, time.Now().Add(holdFor)}
+	e.held[app] = held{address: addr, until: time.Now().Add(holdFor)}
 	e.agent.wake.WakeAfter(holdFor + time.Millisecond)
 }
 

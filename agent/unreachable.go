@@ -61,27 +61,37 @@ func (u *unreachable) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(dead) == 0 && len(u.refused) == 0 && u.known {
-		return nil
-	}
-	var silent []netip.Addr
-	if len(dead) > 0 {
-		if silent, err = u.agent.Network.Silent(ctx, dead, answersWithin); err != nil {
+	// Who is back is served before the others are asked for.
+	still := slices.DeleteFunc(slices.Clone(u.refused), func(addr netip.Addr) bool { return !slices.Contains(dead, addr) })
+	if !u.known || len(still) < len(u.refused) {
+		if err := u.refuse(ctx, still); err != nil {
 			return err
 		}
-		u.wake.WakeAfter(recheckAfter)
+	}
+	if len(dead) == 0 {
+		return nil
+	}
+	u.wake.WakeAfter(recheckAfter)
+	silent, err := u.agent.Network.Silent(ctx, dead, answersWithin)
+	if err != nil {
+		return err
 	}
 	if now, err := u.addresses(); err != nil || !slices.Equal(now, dead) {
 		return err // it woke this loop again: one of them may just have come back
 	}
+	return u.refuse(ctx, silent)
+}
+
+// refuse makes the kernel refuse exactly these.
+func (u *unreachable) refuse(ctx context.Context, addrs []netip.Addr) error {
 	u.known = false
-	if err := u.agent.Network.Refuse(ctx, silent, refuseFor); err != nil {
+	if err := u.agent.Network.Refuse(ctx, addrs, refuseFor); err != nil {
 		return err
 	}
-	if !slices.Equal(silent, u.refused) {
-		u.agent.Log.Info("connections to applications of dead nodes are refused", "addresses", silent)
+	if !slices.Equal(addrs, u.refused) {
+		u.agent.Log.Info("connections to applications that do not answer are refused", "addresses", addrs)
 	}
-	u.refused, u.known = silent, true
+	u.refused, u.known = addrs, true
 	return nil
 }
 

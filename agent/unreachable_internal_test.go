@@ -24,7 +24,8 @@ type refusing struct {
 	refused []netip.Addr
 }
 
-func (r *refusing) Silent(_ context.Context, addrs []netip.Addr, _ time.Duration) ([]netip.Addr, error) {
+func (r *refusing) Silent(_ context.Context, addrs []netip.Addr, wait time.Duration) ([]netip.Addr, error) {
+	<-time.After(wait)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return !slices.Contains(r.silent, addr) }), nil
@@ -63,20 +64,24 @@ func TestApplicationsOfDeadNodesAreRefused(t *testing.T) {
 		u.suspect(suspects)
 		expect("before the node is a member", 0)
 		close(a.member)
-		expect("one is silent", 1, dead)
+		expect("of a former process", 1)
+		<-time.After(answersWithin)
+		expect("one is silent", 2, dead)
 		u.suspect(suspects)
-		expect("nothing new", 1, dead)
+		expect("nothing new", 2, dead)
 		net.mu.Lock()
 		net.silent = []netip.Addr{dead, lost}
 		net.mu.Unlock()
-		<-time.After(recheckAfter + time.Millisecond)
-		expect("the other is silent too by now", 2, dead, lost)
+		<-time.After(recheckAfter + answersWithin)
+		expect("the other is silent too by now", 3, dead, lost)
 		u.suspect(map[string]string{"web": lost.String()})
-		expect("one is back", 3, lost)
+		expect("one is back, before the other is asked again", 4, lost)
+		<-time.After(answersWithin)
+		expect("the other is asked", 5, lost)
 		u.suspect(nil)
-		expect("all are back", 4)
+		expect("all are back", 6)
 		<-time.After(3 * recheckAfter)
-		expect("much later", 4)
+		expect("much later", 6)
 		cancel()
 		running.Wait()
 	})

@@ -254,12 +254,7 @@ func output(t *testing.T, inside netns.NsHandle, line string) string {
 // whoAsks answers every connection with the address that the client is seen with.
 func whoAsks(t *testing.T, inside netns.NsHandle, port int) net.Listener {
 	t.Helper()
-	var listener net.Listener
-	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", fmt.Sprintf(":%d", port))
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listen(t, inside, fmt.Sprintf(":%d", port))
 	go func() {
 		for {
 			connection, err := listener.Accept()

@@ -16,21 +16,20 @@ import (
 // SetGate opens or closes the namespace's only link to anyone else, by the state of the link's end on this node. Nothing passes a
 // closed gate in either direction; within the namespace everything goes on.
 func (n *Network) SetGate(ctx context.Context, namespace string, open bool) error {
-	link, err := nodeSide(namespace, settle(namespace))
-	if err != nil {
-		return fmt.Errorf("gate of %s: %w", namespace, err)
-	}
-	set := netlink.LinkSetDown
-	if open {
-		set = netlink.LinkSetUp
-	}
-	if err := set(link); err != nil {
-		return fmt.Errorf("gate of %s: set link %s: %w", namespace, link.Attrs().Name, err)
-	}
-	if !open {
-		return nil
-	}
-	_, err = nodeSide(namespace, func(handle *netlink.Handle, inner, outer netlink.Link) error {
+	_, err := nodeSide(namespace, func(handle *netlink.Handle, inner, outer netlink.Link) error {
+		if err := settle(namespace, handle, inner, outer); err != nil {
+			return err
+		}
+		set := netlink.LinkSetDown
+		if open {
+			set = netlink.LinkSetUp
+		}
+		if err := set(outer); err != nil {
+			return fmt.Errorf("set link %s: %w", outer.Attrs().Name, err)
+		}
+		if !open {
+			return nil
+		}
 		return errors.Join(untilUp(ctx, netlink.LinkByIndex, outer), untilUp(ctx, handle.LinkByIndex, inner))
 	})
 	if err != nil {

@@ -25,12 +25,7 @@ func TestHoldKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T) {
 func holdKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T, f family) {
 	h := newHolding(t, f)
 	h.serving.Close()
-	var resetting net.Listener
-	must(t, within(t, h.from, func() (err error) {
-		resetting, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":7000")
-		return err
-	}))
-	defer resetting.Close()
+	resetting := listen(t, h.from, ":7000")
 	again := func(i int, from asker) (connection net.Conn, err error) {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: 41000 + i}}
 		err = within(t, from.from, func() (err error) {
@@ -120,11 +115,7 @@ func TestEstablishedConnectionsAreToldOfTheEnd(t *testing.T) {
 func establishedConnectionsAreToldOfTheEnd(t *testing.T, f family) {
 	h := newHolding(t, f)
 	h.serving.Close()
-	var closing net.Listener
-	must(t, within(t, h.from, func() (err error) {
-		closing, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":7000")
-		return err
-	}))
+	closing := listen(t, h.from, ":7000")
 	var ends, idle []net.Conn
 	for _, from := range h.askers {
 		connection, err := dial(short(t), t, from.from, from.to)

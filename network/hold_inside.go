@@ -33,17 +33,15 @@ const (
 )
 
 // settle gives both ends of a link what a member of a cluster network needs.
-func settle(namespace string) func(handle *netlink.Handle, inner, outer netlink.Link) error {
-	return func(handle *netlink.Handle, inner, outer netlink.Link) error {
-		tunnel, err := findTunnel()
-		if err != nil || tunnel == nil || outer.Attrs().MasterIndex != tunnel.MasterIndex {
-			return err
-		}
-		if err := fit(handle, inner, outer, tunnel.MTU); err != nil {
-			return err
-		}
-		return waitLonger(namespace, inner)
+func settle(namespace string, handle *netlink.Handle, inner, outer netlink.Link) error {
+	tunnel, err := findTunnel()
+	if err != nil || tunnel == nil || outer.Attrs().MasterIndex != tunnel.MasterIndex {
+		return err
 	}
+	if err := fit(handle, inner, outer, tunnel.MTU); err != nil {
+		return err
+	}
+	return waitLonger(namespace, inner)
 }
 
 // waitLonger lets what an application asks of another wait while that one moves and answers nobody.

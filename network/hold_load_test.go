@@ -18,12 +18,7 @@ import (
 // answering listens and answers one word to every connection that asks, and again for every byte.
 func answering(t *testing.T, inside netns.NsHandle, word byte) net.Listener {
 	t.Helper()
-	var listener net.Listener
-	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":7000")
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listen(t, inside, ":7000")
 	go func() {
 		for {
 			connection, err := listener.Accept()

@@ -196,15 +196,21 @@ func (n *node) makeDockerRules(t *testing.T) {
 	})
 }
 
-// serve sends back what every connection brings.
-func serve(t *testing.T, inside netns.NsHandle, port int) net.Listener {
+// listen accepts connections in the namespace until the test ends.
+func listen(t *testing.T, inside netns.NsHandle, address string) (listener net.Listener) {
 	t.Helper()
-	var listener net.Listener
 	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", ":"+strconv.Itoa(port))
+		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 		return err
 	}))
 	t.Cleanup(func() { listener.Close() })
+	return listener
+}
+
+// serve sends back what every connection brings.
+func serve(t *testing.T, inside netns.NsHandle, port int) net.Listener {
+	t.Helper()
+	listener := listen(t, inside, ":"+strconv.Itoa(port))
 	go func() {
 		for {
 			connection, err := listener.Accept()

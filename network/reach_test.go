@@ -239,12 +239,7 @@ func echoPackets(t *testing.T, inside netns.NsHandle, port int) net.PacketConn {
 // greet answers every connection to the address with a word.
 func greet(t *testing.T, inside netns.NsHandle, address, word string) {
 	t.Helper()
-	var listener net.Listener
-	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address)
-		return err
-	}))
-	t.Cleanup(func() { listener.Close() })
+	listener := listen(t, inside, address)
 	go func() {
 		for {
 			connection, err := listener.Accept()

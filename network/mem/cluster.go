@@ -72,12 +72,7 @@ func (n *Network) Hold(_ context.Context, addr netip.Addr, _ time.Duration) erro
 
 // Holds returns the addresses to which connections wait.
 func (n *Network) Holds(context.Context) ([]netip.Addr, error) {
-	if err := n.fault("Holds"); err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(n.held), netip.Addr.Compare), nil
+	return n.list("Holds", func() map[netip.Addr]bool { return n.held })
 }
 
 // Refuse has nobody to refuse.
@@ -110,12 +105,16 @@ func (n *Network) change(method string, addrs []netip.Addr, do func()) error {
 
 // Lives returns the applications that are heard from this node.
 func (n *Network) Lives(context.Context) ([]netip.Addr, error) {
-	if err := n.fault("Lives"); err != nil {
+	return n.list("Lives", func() map[netip.Addr]bool { return n.live })
+}
+
+func (n *Network) list(method string, set func() map[netip.Addr]bool) ([]netip.Addr, error) {
+	if err := n.fault(method); err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(n.live), netip.Addr.Compare), nil
+	return slices.SortedFunc(maps.Keys(set()), netip.Addr.Compare), nil
 }
 
 // Heard is the truth about an application in a namespace of this node: it is heard where its address is live and its gate is open.

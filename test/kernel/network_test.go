@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,10 +45,8 @@ func TestNoConnectionIsRefusedWhileItsApplicationMoves(t *testing.T) {
 		}
 		seen := clients.Since(began)
 		s.Logf("to %s: gap %v, %d connections, the longest wait %v", node, m.Report.Gap.Std(), seen.Attempts, seen.Longest)
-		// On a machine with other work the client itself may be late. What was lost was sent again.
-		lost := slices.DeleteFunc(clients.Waits(began), func(w load.Wait) bool { return w.Again == 0 || w.Took < m.Report.Gap.Std()+slack })
-		if seen.Bad() > 0 || len(lost) > 0 {
-			s.Errorf("to %s, gap %v: %+v, lost %+v", node, m.Report.Gap.Std(), seen, lost)
+		if seen.Bad() > 0 || seen.Longest > m.Report.Gap.Std()+slack {
+			s.Errorf("to %s, gap %v: %+v", node, m.Report.Gap.Std(), seen)
 		}
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Connector begins connections at a steady pace, each to the next of its addresses, and closes each as soon as it
@@ -36,7 +34,6 @@ type Wait struct {
 	Address string
 	Began   time.Time
 	Took    time.Duration
-	Again   int   // how often the client's kernel sent its first packet again
 	Err     error // nil for a connection that stood
 }
 
@@ -100,8 +97,7 @@ func (c *Connector) attempt(ctx context.Context) {
 	if err == nil {
 		// A reset leaves nothing behind on either end.
 		if tcp, ok := conn.(*net.TCPConn); ok {
-			w.Again, err = sentAgain(tcp)
-			err = errors.Join(err, tcp.SetLinger(0))
+			err = tcp.SetLinger(0)
 		}
 		err = errors.Join(err, conn.Close())
 	}
@@ -112,20 +108,6 @@ func (c *Connector) attempt(ctx context.Context) {
 	if ctx.Err() == nil {
 		c.waits = append(c.waits, w)
 	}
-}
-
-func sentAgain(tcp *net.TCPConn) (times int, err error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var info *unix.TCPInfo
-	var failed error
-	err = raw.Control(func(fd uintptr) { info, failed = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-	if err := errors.Join(err, failed); err != nil {
-		return 0, err
-	}
-	return int(info.Total_retrans), nil
 }
 
 func (c *Connector) begin() (number int, w Wait) {
