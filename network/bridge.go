@@ -36,7 +36,7 @@ func bridgeSettings(bridge string, stacks []stack) map[string]string {
 			all[filepath.Join(s.settings(), "neigh", bridge, name)] = value
 		}
 		if s.kernel == unix.AF_INET6 {
-			all[forwarding6] = "1"
+			all["ipv6/conf/all/forwarding"] = "1" // before 6.17 no kernel has one for some
 		}
 	}
 	return all
@@ -70,11 +70,6 @@ func (n *Network) ensureBridge() error {
 	stacks, err := n.stacks()
 	if err != nil {
 		return err
-	}
-	if len(stacks) > 1 {
-		if err := keepRouters(); err != nil {
-			return err
-		}
 	}
 	for name, value := range bridgeSettings(n.bridge, stacks) {
 		now, err := readSetting(name)

@@ -83,9 +83,6 @@ func (n *Network) restore() error {
 	if err != nil {
 		return fmt.Errorf("list links of bridge %s: %w", n.bridge, err)
 	}
-	if err := letRoutersGo(links); err != nil {
-		return err
-	}
 	var namespaces map[int]string
 	for _, port := range links {
 		was, _ := former(port)

@@ -194,30 +194,49 @@ func enlivenReleases(t *testing.T, f family, word byte) {
 	}
 }
 
-// A host that forwards takes itself for a router and would forget those it had its routes from.
-func TestMemberKeepsItsIPv6Routers(t *testing.T) {
-	c := newMachines(t, 1)
-	m := c.nodes[0]
-	routes := func() string { return output(t, m.ns, "ip -6 route show default") }
-	must(t, within(t, c.client, func() error { return advertiseRouter(func() bool { return strings.Contains(routes(), "proto ra") }) }))
-	hears := func() string {
-		return strings.TrimSpace(output(t, m.ns, "cat /proc/sys/net/ipv6/conf/eth0/accept_ra")) + " " +
-			strings.TrimSpace(output(t, m.ns, "cat /proc/sys/net/ipv6/conf/all/forwarding"))
+// A host that forwards takes itself for a router and drops the default route that another advertises, unless it is told otherwise.
+func TestIPv6IsRefusedWhereTheHostWouldLoseItsRoute(t *testing.T) {
+	c := newMachines(t, 2)
+	m, loses := c.nodes[0], c.nodes[1]
+	must(t, within(t, m.ns, func() error { return commands("ip -6 route add default via fd09::7 dev eth0") }))
+	m.hasIPv6(t, "a default route of its own", "")
+	must(t, within(t, c.client, func() error {
+		return advertiseRouter(func() bool { return m.isAdvertised(t) && loses.isAdvertised(t) })
+	}))
+	for _, m := range c.nodes {
+		m.hasIPv6(t, "an advertised default route", "net.ipv6.conf.eth0.accept_ra to 2")
 	}
-	for range 2 {
-		must(t, m.join(t))
-		must(t, m.join(t))
-		if !strings.Contains(routes(), "proto ra") || hears() != "2 1" {
-			t.Errorf("as a member its default route is %q; accept_ra and forwarding are %q, want 2 1", routes(), hears())
-		}
-		must(t, m.on(t, func(ctx context.Context, n *network.Network) error { return n.Leave(ctx) }))
-		if !strings.Contains(routes(), "proto ra") || hears() != "1 0" {
-			t.Errorf("after it left its default route is %q; accept_ra and forwarding are %q, want 1 0", routes(), hears())
-		}
+	m.set6(t, "eth0/accept_ra", "2")
+	m.hasIPv6(t, "a host that heeds routers while it forwards", "")
+	must(t, m.join(t))
+	if !m.isAdvertised(t) {
+		t.Error("a member lost its default route, and nothing had spoken against it")
 	}
-	if out := output(t, m.ns, "ip link show eth0"); strings.Contains(out, "flocker") {
-		t.Errorf("a note is left: %s", out)
+	loses.set6(t, "all/forwarding", "1")
+	if loses.isAdvertised(t) {
+		t.Error("a host that forwards keeps the route that was thought to be lost: nothing need be refused")
 	}
+	m.set6(t, "all/disable_ipv6", "1")
+	m.hasIPv6(t, "IPv6 is off", "disable_ipv6 is 1")
+}
+
+// hasIPv6 wants that applications can have IPv6 on this machine, or that what is said against it has these words.
+func (m *machine) hasIPv6(t *testing.T, when, says string) {
+	t.Helper()
+	err := within(t, m.ns, network.IPv6OfHost)
+	if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+		t.Errorf("%s: %v; want %q", when, err, says)
+	}
+}
+
+func (m *machine) isAdvertised(t *testing.T) bool {
+	t.Helper()
+	return strings.Contains(output(t, m.ns, "ip -6 route show default"), "proto ra")
+}
+
+func (m *machine) set6(t *testing.T, name, value string) {
+	t.Helper()
+	must(t, within(t, m.ns, func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/"+name, []byte(value), 0o644) }))
 }
 
 // advertiseRouter sends router advertisements from the thread's namespace until they are heard.

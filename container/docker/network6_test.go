@@ -13,17 +13,17 @@ import (
 
 	"github.com/moby/moby/client"
 
-	"github.com/flocker-project/flocker/agent"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 	"github.com/flocker-project/flocker/container/docker"
+	host "github.com/flocker-project/flocker/network"
 )
 
 // own6 is as own, with IPv6.
 func own6(t *testing.T) (*docker.Engine, docker.Config, container.NetworkConfig) {
 	t.Helper()
 	e, c, config := own(t)
-	if err := agent.IPv6OfHost(); err != nil {
+	if err := host.IPv6OfHost(); err != nil {
 		t.Skipf("needs IPv6: %v", err)
 	}
 	config.Subnet6 = cluster.OwnSubnet6(c.Network)

@@ -7,51 +7,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 	"github.com/flocker-project/flocker/network"
 )
-
-func TestAHostHasIPv6WhereNothingSpeaksAgainstIt(t *testing.T) {
-	const (
-		zero       = "00000000000000000000000000000000"
-		advertised = zero + " 00 " + zero + " 00 fe800000000000000000000000000001 00000400 00000003 00000000 00450003     eth0\n"
-		static     = zero + " 00 " + zero + " 00 fd000000000000000000000000000001 00000400 00000003 00000000 00000003     eth0\n"
-		subnet     = "fd000000000000000000000000000000 40 " + zero + " 00 " + zero + " 00000100 00000001 00000000 00440001     eth0\n"
-	)
-	for what, c := range map[string]struct{ off, heeds, routes, says string }{
-		"no kernel with it":                {"", "", "", "kernel has no IPv6"},
-		"switched off":                     {"1\n", "1\n", "", "disable_ipv6 is 1"},
-		"no routes":                        {"0\n", "1\n", "", ""},
-		"a route of its own":               {"0\n", "1\n", subnet + static, ""},
-		"an advertised route":              {"0\n", "1\n", subnet + advertised, "accept_ra to 2"},
-		"an advertised route that stays":   {"0\n", "2\n", static + advertised, ""},
-		"an advertised route of nowhere":   {"0\n", "", advertised, "accept_ra"},
-		"a line that is none of a route's": {"0\n", "1\n", "\nx\n", ""},
-	} {
-		proc := t.TempDir()
-		for path, text := range map[string]string{
-			"sys/net/ipv6/conf/all/disable_ipv6": c.off, "sys/net/ipv6/conf/eth0/accept_ra": c.heeds, "net/ipv6_route": c.routes,
-		} {
-			path = filepath.Join(proc, path)
-			if text == "" && filepath.Base(path) != "ipv6_route" {
-				continue
-			}
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		err := ipv6Of(proc)
-		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%s: %v; want %q", what, err, c.says)
-		}
-	}
-}
 
 func TestAFabricHasIPv6WhereClusterAndHostHaveIt(t *testing.T) {
 	const subnet6 = "fd00:7::/64"
