@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/network"
@@ -103,6 +104,28 @@ func TestLoopbackOfIPv6IsNotLed(t *testing.T) {
 	for to, want := range map[string]string{"[::1]:7001": "loopback", six.at(m.fabric.Underlay, 7001): "application"} {
 		if said, err := ask(short(t), t, m.ns, to); said != want || err != nil {
 			t.Errorf("%s answers %q, %v; want %s", to, said, err, want)
+		}
+	}
+}
+
+// Engines before Docker 27 filter no IPv6 unless they are told to: what is not published is shut all the same.
+func TestOnlyPublishedPortsPassByIPv6(t *testing.T) {
+	c := newCluster(t, 1)
+	m, address := c.nodes[0], application(1)
+	greet(t, m.holder(t, address), ":7000", "here")
+	m.live(t, address)
+	m.publish(t, publication(address, 7001))
+	other := m.otherNetwork(t)
+	must(t, within(t, m.ns, func() error { return commands("ip6tables -F FORWARD", "ip6tables -P FORWARD ACCEPT") }))
+	must(t, within(t, c.client, func() error {
+		return commands(fmt.Sprintf("ip route add %s via %s", clusterSubnet6, six.of(m.fabric.Underlay)))
+	}))
+	if said, err := ask(short(t), t, c.client, six.at(m.fabric.Underlay, 7001)); err != nil || said != "here" {
+		t.Errorf("the published port: %q, %v", said, err)
+	}
+	for name, from := range map[string]netns.NsHandle{"another machine": c.client, "a container of another network": other} {
+		if _, err := ask(short(t), t, from, six.at(address, 7000)); err == nil {
+			t.Errorf("%s reaches an application by its own address", name)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -71,8 +72,9 @@ func (s stack) refused() *knftables.Set {
 	return &knftables.Set{Name: refusedSet, Type: s.key, Flags: []knftables.SetFlag{knftables.TimeoutFlag}}
 }
 
-// refuseChains reject before a packet would wait for an answer to its address.
-func (s stack) refuseChains() []chain {
+// forwardChains reject before a packet would wait for an answer to its address, and keep shut what is not published where Docker may
+// not: until 27 it filters no IPv6 unless it is told to.
+func (s stack) forwardChains(bridge string) []chain {
 	unreachable := "icmp host-unreachable"
 	if s.kernel == unix.AF_INET6 {
 		unreachable = "icmpv6 addr-unreachable"
@@ -81,8 +83,12 @@ func (s stack) refuseChains() []chain {
 		fmt.Sprintf("%s daddr @%s meta l4proto tcp reject with tcp reset", s.family, refusedSet),
 		fmt.Sprintf("%s daddr @%s reject with %s", s.family, refusedSet, unreachable),
 	}
+	forward := rules
+	if s.kernel == unix.AF_INET6 {
+		forward = slices.Concat(rules, []string{fmt.Sprintf("iifname != %q oifname %q ct state new ct status & dnat == 0 drop", bridge, bridge)})
+	}
 	return []chain{
-		{name: "forward", kind: knftables.FilterType, hook: knftables.ForwardHook, priority: "-10", rules: rules},
+		{name: "forward", kind: knftables.FilterType, hook: knftables.ForwardHook, priority: "-10", rules: forward},
 		{name: "refuseout", kind: knftables.FilterType, hook: knftables.OutputHook, priority: "-10", rules: rules},
 	}
 }

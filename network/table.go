@@ -47,7 +47,7 @@ func (s stack) chains(bridge, subnet string, joined bool) []chain {
 			fmt.Sprintf("oifname %q ct status dnat %s daddr @%s masquerade", bridge, s.family, goingSet))
 		// What this node sent away and gets back as a frame would look like another connection that is in the way of the first.
 		guard = append(guard, fmt.Sprintf("iifname %q meta mark & %#x == %#x notrack", bridge, goingMark, goingMark))
-		going = append(s.goingChains(), s.refuseChains()...)
+		going = append(s.goingChains(), s.forwardChains(bridge)...)
 	}
 	return append([]chain{{
 		name: "guard", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: knftables.RawPriority,
