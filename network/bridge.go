@@ -37,6 +37,8 @@ func bridgeSettings(bridge string, stacks []stack) map[string]string {
 		}
 		if s.kernel == unix.AF_INET6 {
 			all["ipv6/conf/all/forwarding"] = "1" // before 6.17 no kernel has one for some
+			// See askFromLink.
+			all[filepath.Join("ipv6/conf", bridge, "accept_dad")] = "0"
 		}
 	}
 	return all
@@ -78,6 +80,29 @@ func (n *Network) ensureBridge() error {
 		}
 		if err != nil {
 			return fmt.Errorf("bridge %s: %w", n.bridge, err)
+		}
+	}
+	if len(stacks) > 1 {
+		return askFromLink(bridge)
+	}
+	return nil
+}
+
+// askFromLink lets the bridge use its addresses of the link whoever else has them. Docker gives fe80::1 to each node's bridge, and
+// when it starts again takes away the one that the kernel made of the hardware address: nodes that found each other's would have none
+// from which to ask for an application. Who is asked answers the one who asked last, by the hardware address in the question.
+func askFromLink(bridge netlink.Link) error {
+	all, err := steady(func() ([]netlink.Addr, error) { return netlink.AddrList(bridge, unix.AF_INET6) })
+	if err != nil {
+		return fmt.Errorf("list addresses of bridge %s: %w", bridge.Attrs().Name, err)
+	}
+	for _, a := range all {
+		if a.Scope != unix.RT_SCOPE_LINK || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
+			continue
+		}
+		again := &netlink.Addr{IPNet: a.IPNet, Scope: a.Scope, Flags: unix.IFA_F_NODAD}
+		if err := errors.Join(netlink.AddrDel(bridge, &a), netlink.AddrAdd(bridge, again)); err != nil {
+			return fmt.Errorf("use address %s of bridge %s at once: %w", a.IPNet, bridge.Attrs().Name, err)
 		}
 	}
 	return nil

@@ -58,8 +58,7 @@ func (n *Network) Hold(_ context.Context, addr netip.Addr, limit time.Duration) 
 	}
 	// What this node sends to the address waits as long as the node does not know its hardware address.
 	for _, s := range stacks {
-		known := &netlink.Neigh{LinkIndex: bridge.Attrs().Index, Family: s.kernel, IP: s.of(addr).AsSlice()}
-		if err := netlink.NeighDel(known); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := s.forgetNeighbour(bridge, s.of(addr)); err != nil {
 			return fmt.Errorf("hold connections to %s: forget the hardware address of %s: %w", addr, s.of(addr), err)
 		}
 	}

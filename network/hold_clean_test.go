@@ -33,6 +33,7 @@ func TestHoldDoesNotDisturbOthers(t *testing.T) {
 		h.source.enliven(t, h.address)
 	}
 	bytes, longest, err := s.end()
+	t.Logf("%d bytes, the longest wait %v", bytes, longest)
 	if err != nil || bytes == 0 || longest > 50*time.Millisecond {
 		t.Errorf("a stream to another application: %d bytes, longest wait %v, %v", bytes, longest, err)
 	}
@@ -125,4 +126,24 @@ func holdAgainAndElsewhere(t *testing.T, f family) {
 			}
 		}
 	}
+}
+
+// An agent that is not sure holds again: who waits already goes on waiting.
+func TestHoldAgainRefusesNobody(t *testing.T) { inEachFamily(t, holdAgainRefusesNobody) }
+
+func holdAgainRefusesNobody(t *testing.T, f family) {
+	h := newHolding(t, f)
+	load := attempt(t, h.askers, 200)
+	start := time.Now()
+	h.source.hold(t, h.address, holdLimit)
+	held := time.Now()
+	for range 3 {
+		pass(t, 50*time.Millisecond)
+		h.source.hold(t, h.address, holdLimit)
+	}
+	h.source.deaden(t, h.address)
+	h.source.hold(t, h.address, holdLimit)
+	answering(t, h.to, 't')
+	h.target.enliven(t, h.address)
+	checkTries(t, load.end(), start, held, time.Since(start))
 }

@@ -130,6 +130,35 @@ func TestOnlyPublishedPortsPassByIPv6(t *testing.T) {
 	}
 }
 
+// Docker gives each node's bridge fe80::1, and takes the kernel's own address of the link away when it starts again. Two nodes that
+// found each other's would have none to ask from.
+func TestNodesWithTheSameLinkAddressAsk(t *testing.T) {
+	c := newMachines(t, 2)
+	m, address := c.nodes[0], application(1)
+	for _, m := range c.nodes {
+		m.set6(t, clusterBridge+"/accept_dad", "1")
+		must(t, within(t, m.ns, func() error {
+			return commands("ip -6 addr flush dev "+clusterBridge+" scope link", "ip addr add fe80::1/64 dev "+clusterBridge)
+		}))
+		must(t, m.join(t))
+	}
+	greet(t, m.holder(t, address), ":7000", "here")
+	m.live(t, address)
+	m.publish(t, publication(address, 7001))
+	for range 3 {
+		pass(t, 300*time.Millisecond)
+		for _, m := range c.nodes {
+			if out := output(t, m.ns, "ip -6 addr show dev "+clusterBridge+" scope link"); strings.Contains(out, "tentative") || !strings.Contains(out, "fe80::1/64") {
+				t.Errorf("the bridge cannot ask from its address of the link:\n%s", out)
+			}
+		}
+		must(t, within(t, m.ns, func() error { return commands("ip -6 neigh flush dev " + clusterBridge) }))
+		if said, err := ask(short(t), t, c.client, six.at(m.fabric.Underlay, 7001)); err != nil || said != "here" {
+			t.Errorf("the published port: %q, %v", said, err)
+		}
+	}
+}
+
 // Both families are published or none, whatever another hand has done to one.
 func TestPublishMendsEitherFamily(t *testing.T) { inEachFamily(t, publishMendsEitherFamily) }
 

@@ -76,6 +76,23 @@ func placeOf(bridge netlink.Link, mac net.HardwareAddr) (int, error) {
 	return place.LinkIndex, nil
 }
 
+// forgetNeighbour lets what this node sends to the address wait until somebody answers for it. Where it waits already nothing is
+// forgotten: that would refuse all who wait.
+func (s stack) forgetNeighbour(bridge netlink.Link, addr netip.Addr) error {
+	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
+	request.AddData(&netlink.Ndmsg{Family: uint8(s.kernel), Index: uint32(bridge.Attrs().Index)})
+	request.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
+	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	if err != nil || len(answers) == 0 {
+		return ignore(err, unix.ENOENT)
+	}
+	known, err := netlink.NeighDeserialize(answers[0])
+	if err != nil || known.State == netlink.NUD_INCOMPLETE {
+		return err
+	}
+	return ignore(netlink.NeighDel(known), unix.ENOENT)
+}
+
 func kernelFamily(addr netip.Addr) uint8 {
 	if addr.Is4() {
 		return unix.AF_INET
