@@ -4,6 +4,7 @@ package network
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -14,28 +15,41 @@ func announcement(addr netip.Addr) []byte {
 	if addr.Is4() {
 		return gratuitousARP(addr)
 	}
-	return advertisement(addr)
+	return advertisement{
+		of: addr, mac: macOf(ipv4Of(addr)), to: netip.IPv6LinkLocalAllNodes(), toMAC: []byte{0x33, 0x33, 0, 0, 0, 1}, flags: overrideFlag,
+	}.frame()
 }
 
-// advertisement is an unsolicited neighbour advertisement to all hosts, which replaces what they know.
-func advertisement(addr netip.Addr) []byte {
-	const (
-		kind     = 136
-		override = 0x20
-		target   = 2 // the option that names the sender's hardware address, in units of 8 bytes
-		hops     = 255
-	)
-	everyone := netip.IPv6LinkLocalAllNodes()
-	mac := macOf(ipv4Of(addr))
-	said := append([]byte{kind, 0, 0, 0, override, 0, 0, 0}, addr.AsSlice()...)
-	said = append(append(said, target, 1), mac...)
-	binary.BigEndian.PutUint16(said[2:], checksum6(addr, everyone, said))
+// Flags of an advertisement.
+const (
+	overrideFlag  = 0x20 // it replaces what is known
+	solicitedFlag = 0x40
+)
 
-	frame := append([]byte{0x33, 0x33, 0, 0, 0, 1}, mac...)
+// advertisement is a neighbour advertisement: who has the address, and whom that is told.
+type advertisement struct {
+	of    netip.Addr
+	mac   net.HardwareAddr
+	to    netip.Addr
+	toMAC net.HardwareAddr
+	flags byte
+}
+
+func (a advertisement) frame() []byte {
+	const (
+		kind   = 136
+		target = 2 // the option that names the hardware address, in units of 8 bytes
+		hops   = 255
+	)
+	said := append([]byte{kind, 0, 0, 0, a.flags, 0, 0, 0}, a.of.AsSlice()...)
+	said = append(append(said, target, 1), a.mac...)
+	binary.BigEndian.PutUint16(said[2:], checksum6(a.of, a.to, said))
+
+	frame := append(append([]byte{}, a.toMAC...), a.mac...)
 	frame = append(frame, 0x86, 0xdd, 0x60, 0, 0, 0) // IPv6
 	frame = binary.BigEndian.AppendUint16(frame, uint16(len(said)))
 	frame = append(frame, unix.IPPROTO_ICMPV6, hops)
-	frame = append(append(frame, addr.AsSlice()...), everyone.AsSlice()...)
+	frame = append(append(frame, a.of.AsSlice()...), a.to.AsSlice()...)
 	return append(frame, said...)
 }
 

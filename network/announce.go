@@ -148,6 +148,14 @@ func probeARP(from net.HardwareAddr, addr netip.Addr) []byte {
 	return append(append(frame, 0, 0, 0, 0, 0, 0), own[:]...)
 }
 
+// answerARP tells who asked that this hardware address has the address.
+func answerARP(addr netip.Addr, mac net.HardwareAddr, asker netip.Addr, to net.HardwareAddr) []byte {
+	frame := append(append([]byte{}, to...), mac...)
+	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2) // ARP; Ethernet, IPv4, their lengths, reply
+	frame = append(append(frame, mac...), addr.AsSlice()...)
+	return append(append(frame, to...), asker.AsSlice()...)
+}
+
 // gratuitousARP is a request for the address by its own holder.
 func gratuitousARP(addr netip.Addr) []byte {
 	everyone := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

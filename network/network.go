@@ -45,6 +45,9 @@ type Network struct {
 	last []Publication
 	// telling ends when the clients of applications that went away are told.
 	telling sync.WaitGroup
+	// standIn answers for those who are refused; nil while nobody is. standing ends when it, and those before it, have.
+	standIn  *standIn
+	standing sync.WaitGroup
 	// member says that this process has joined; subnet6 is then the fabric's.
 	member  bool
 	subnet6 netip.Prefix
@@ -82,7 +85,9 @@ func (n *Network) Remove(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.last = nil
+	n.endStandIn()
 	n.telling.Wait()
+	n.standing.Wait()
 	// The way between nodes goes first: what keeps applications unheard outlives it.
 	if err := errors.Join(removeTunnel(), n.removeService()); err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 // refusedSet are addresses of the cluster network at which nobody is: what this node leads there is refused.
 const refusedSet = "refused"
 
-// Refuse makes this node refuse at once what it would lead to exactly these addresses. Without it a client of an application whose
-// node is dead waits as long as one whose application moves. After limit the kernel ends it by itself.
+// Refuse makes this node refuse at once what it would lead to exactly these addresses, and what its containers send there. Without it
+// a client of an application whose node is dead waits as long as one whose application moves. After limit it ends by itself.
 func (n *Network) Refuse(_ context.Context, addrs []netip.Addr, limit time.Duration) error {
 	for _, addr := range addrs {
 		if !addr.Is4() {
@@ -43,6 +43,9 @@ func (n *Network) Refuse(_ context.Context, addrs []netip.Addr, limit time.Durat
 	err = changeElements(changes)
 	if errors.Is(err, unix.ENOENT) {
 		err = fmt.Errorf("this node has not joined the cluster network: %w", err)
+	}
+	if err == nil {
+		err = n.standInFor(inAll(stacks, addrs), limit)
 	}
 	if err != nil {
 		return fmt.Errorf("refuse connections to %v: %w", addrs, err)

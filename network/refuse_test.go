@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vishvananda/netns"
 
 	"github.com/flocker-project/flocker/network"
 )
@@ -58,6 +61,53 @@ func refuseTellsAtOnce(t *testing.T, f family) {
 	asked.refuse(t, 50*time.Millisecond, gone)
 	pass(t, 100*time.Millisecond) // the kernel ends it: nobody may be there to do so
 	expect(false)
+}
+
+// So is a container that asks the address itself, and it finds who is back. Others' containers may find the application anyway.
+func TestRefuseTellsContainersAtOnce(t *testing.T) { inEachFamily(t, refuseTellsContainersAtOnce) }
+
+func refuseTellsContainersAtOnce(t *testing.T, f family) {
+	c := newCluster(t, 2)
+	asked, gone := c.nodes[0], application(1)
+	near, far := asked.holder(t, application(2)), c.nodes[1].holder(t, application(3))
+	asked.live(t, application(2))
+	c.nodes[1].live(t, application(3))
+	must(t, asked.on(t, func(ctx context.Context, n *network.Network) error { return n.SetGate(ctx, path(near), true) }))
+	expect := func(when string, from netns.NsHandle, want bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		if err := reach(ctx, t, from, f.at(gone, 7000)); errors.Is(err, syscall.ECONNREFUSED) != want || err == nil {
+			t.Errorf("%s: %v; want refused %v", when, err, want)
+		}
+	}
+	expect("nobody is refused", near, false)
+	asked.refuse(t, time.Hour, application(4))
+	expect("another is refused", near, false)
+	asked.refuse(t, time.Hour, gone, application(4))
+	for range 3 {
+		expect("on the node", near, true)
+	}
+	expect("on another node", far, false)
+	if known := output(t, far, "ip neigh show "+f.of(gone).String()); strings.Contains(known, "lladdr") {
+		t.Errorf("another node's container is answered: %s", known)
+	}
+	asked.refuse(t, 50*time.Millisecond, gone)
+	pass(t, 100*time.Millisecond)
+	must(t, within(t, near, func() error { return commands("ip neigh flush dev eth0") })) // else the node itself lets it wait
+	expect("after the limit", near, false)
+	asked.refuse(t, time.Hour, gone)
+	expect("again", near, true)
+	serve(t, c.nodes[1].holder(t, gone), 7000)
+	c.nodes[1].enliven(t, gone)
+	asked.refuse(t, time.Hour)
+	for name, from := range map[string]netns.NsHandle{"near": near, "far": far} {
+		began := time.Now()
+		if err := reach(short(t), t, from, f.at(gone, 7000)); err != nil || time.Since(began) > inTime {
+			t.Errorf("who is back is reached from %s after %v, %v", name, time.Since(began), err)
+		}
+	}
+	must(t, asked.on(t, func(ctx context.Context, n *network.Network) error { return n.Remove(ctx) }))
 }
 
 func TestSilentAreThoseWhoDoNotAnswer(t *testing.T) {
