@@ -5,6 +5,7 @@ package network_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
 	"github.com/flocker-project/flocker/network"
@@ -72,7 +74,14 @@ func refuseTellsContainersAtOnce(t *testing.T, f family) {
 	near, far := asked.holder(t, application(2)), c.nodes[1].holder(t, application(3))
 	asked.live(t, application(2))
 	c.nodes[1].live(t, application(3))
-	must(t, asked.on(t, func(ctx context.Context, n *network.Network) error { return n.SetGate(ctx, path(near), true) }))
+	open := func(m *machine, inside netns.NsHandle) { // as an agent does
+		t.Helper()
+		must(t, m.on(t, func(ctx context.Context, n *network.Network) error { return n.SetGate(ctx, path(inside), true) }))
+	}
+	back := c.nodes[1].holder(t, gone) // made ahead, and not heard
+	open(asked, near)
+	open(c.nodes[1], far)
+	open(c.nodes[1], back)
 	expect := func(when string, from netns.NsHandle, want bool) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -98,7 +107,7 @@ func refuseTellsContainersAtOnce(t *testing.T, f family) {
 	expect("after the limit", near, false)
 	asked.refuse(t, time.Hour, gone)
 	expect("again", near, true)
-	serve(t, c.nodes[1].holder(t, gone), 7000)
+	serve(t, back, 7000)
 	c.nodes[1].enliven(t, gone)
 	asked.refuse(t, time.Hour)
 	for name, from := range map[string]netns.NsHandle{"near": near, "far": far} {
@@ -107,7 +116,30 @@ func refuseTellsContainersAtOnce(t *testing.T, f family) {
 			t.Errorf("who is back is reached from %s after %v, %v", name, time.Since(began), err)
 		}
 	}
+	// One that was only silent for a while announces nothing: what still comes to the node is led on.
+	must(t, within(t, near, func() error {
+		return commands(fmt.Sprintf("ip neigh replace %s lladdr %s dev eth0 nud reachable", f.of(gone), asked.bridgeAddress(t)))
+	}))
+	connection, err := dial(short(t), t, near, f.at(gone, 7000))
+	must(t, err)
+	defer connection.Close()
+	for range 10 {
+		must(t, exchange(short(t), connection))
+	}
 	must(t, asked.on(t, func(ctx context.Context, n *network.Network) error { return n.Remove(ctx) }))
+}
+
+// bridgeAddress is the hardware address of the node in the cluster network.
+func (m *machine) bridgeAddress(t *testing.T) (mac net.HardwareAddr) {
+	t.Helper()
+	must(t, within(t, m.ns, func() error {
+		bridge, err := netlink.LinkByName(clusterBridge)
+		if err == nil {
+			mac = bridge.Attrs().HardwareAddr
+		}
+		return err
+	}))
+	return mac
 }
 
 func TestSilentAreThoseWhoDoNotAnswer(t *testing.T) {
