@@ -195,24 +195,26 @@ func (m *machine) container(t *testing.T, address netip.Addr, bridge string, gat
 				fmt.Sprintf("ip addr add %s/%d dev eth0", address, bits), fmt.Sprintf("ip addr add %s/64 dev eth0 nodad", six.of(address)),
 				"ip link set eth0 up", "ip route add default via "+gateway.String(), "ip route add default via "+six.of(gateway).String()))
 	}))
-	m.awaitUp(t, port)
+	awaitUp(t, m.ns, port)
+	awaitUp(t, inside, "eth0")
 	return inside
 }
 
-// awaitUp waits until the bridge has noticed that its port is up; before, a first question would be lost for a second.
-func (m *machine) awaitUp(t *testing.T, port string) {
+// awaitUp waits until the kernel is done with an end of a link that was set up, the bridge's or the container's; before, a first
+// question would be lost for a second.
+func awaitUp(t *testing.T, inside netns.NsHandle, name string) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	must(t, within(t, m.ns, func() error {
+	must(t, within(t, inside, func() error {
 		for range 2000 {
-			link, err := netlink.LinkByName(port)
+			link, err := netlink.LinkByName(name)
 			if err != nil || link.Attrs().OperState == netlink.OperUp {
 				return err
 			}
 			<-tick.C
 		}
-		return fmt.Errorf("link %s does not come up", port)
+		return fmt.Errorf("link %s does not come up", name)
 	}))
 }
 
