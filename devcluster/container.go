@@ -91,7 +91,7 @@ func (c *Cluster) container(n Node, h hosting) client.ContainerCreateOptions {
 		HostConfig: hostConfig(n, h.privileges, h.cgroup2),
 		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
 			networkName(c.name): {
-				IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: n.Address},
+				IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: n.Address, IPv6Address: n.Address6},
 				Aliases:    []string{n.Name},
 			},
 		}},
@@ -105,6 +105,10 @@ func hostConfig(n Node, p privileges, cgroup2 bool) *container.HostConfig {
 		Tmpfs:       map[string]string{"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
 		SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
 		LogConfig:   container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m"}},
+	}
+	if n.Address6.IsValid() {
+		// Docker gives IPv6 to the interface of its network alone; those that a node makes would have none.
+		h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0"}
 	}
 	volumes := volumesOf(n)
 	for _, name := range slices.Sorted(maps.Keys(volumes)) {
