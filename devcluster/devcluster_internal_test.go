@@ -220,18 +220,18 @@ func TestSupervisedCommandLines(t *testing.T) {
 
 func TestHostConfigPerKindOfMachine(t *testing.T) {
 	n := Node{Name: "node1", Container: "flocker-dev-node1"}
-	if h := hostConfig(n, full, true); len(h.Sysctls) > 0 {
+	if h := hostConfig(n, nil, full, true); len(h.Sysctls) > 0 {
 		t.Errorf("a node without IPv6 is set to have it: %v", h.Sysctls)
 	}
 	six := n
 	six.Address6 = netip.MustParseAddr("fd00:7::1")
-	if h := hostConfig(six, reduced, true); h.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "0" {
+	if h := hostConfig(six, nil, reduced, true); h.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "0" {
 		t.Errorf("interfaces that a node makes have no IPv6: %v", h.Sysctls)
 	}
-	if h := hostConfig(n, full, true); !h.Privileged || h.CapAdd != nil || h.CgroupnsMode != container.CgroupnsModePrivate {
+	if h := hostConfig(n, nil, full, true); !h.Privileged || h.CapAdd != nil || h.CgroupnsMode != container.CgroupnsModePrivate {
 		t.Errorf("privileged, version 2: %+v", h)
 	}
-	h := hostConfig(n, reduced, false)
+	h := hostConfig(n, nil, reduced, false)
 	if h.Privileged || !slices.Contains(h.CapDrop, "SYS_RESOURCE") || !slices.Contains(h.Binds, "/sys/fs/cgroup:/sys/fs/cgroup") {
 		t.Errorf("reduced, version 1: %+v", h)
 	}

@@ -40,6 +40,17 @@ func writable(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 	switch s := s.(type) {
 	case plan.Mount:
 		ids = []cluster.DatasetID{s.Dataset}
+	case plan.Attach:
+		ids = []cluster.DatasetID{s.Dataset}
+	case plan.Evict:
+		ids = []cluster.DatasetID{s.Dataset}
+		fenced := false
+		for id, n := range d.Nodes {
+			fenced = fenced || "m-"+string(id) == s.Machine && n.Fence != nil && n.Fence.BootID == n.BootID
+		}
+		if !fenced {
+			t.Fatalf("%+v takes a volume from a machine that nobody declared off", s)
+		}
 	case plan.StartContainer:
 		a := d.Applications[s.Application]
 		if ids = a.DatasetIDs(); a.Node != o.Node {

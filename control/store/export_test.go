@@ -2,7 +2,10 @@
 
 package store
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // PutRaw writes a record's text as another version might.
 func (s *Store) PutRaw(ctx context.Context, key, text string) error {
@@ -21,3 +24,6 @@ func KeysRead(a *Allocator) int {
 
 // Compares is how many comparisons a transaction makes.
 func Compares(tx *Tx) int { return len(tx.compares()) }
+
+// Tick is the embedded store's.
+const Tick = embeddedTick * time.Millisecond
