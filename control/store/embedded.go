@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-	"go.etcd.io/raft/v3/raftpb"
 )
 
 // Limits of the embedded server. An external one has etcd's defaults, see external.go.
@@ -22,14 +20,12 @@ const (
 	embeddedMaxRequest = 8 << 20
 	embeddedQuota      = 4 << 30
 	embeddedRetention  = "1h"
-	// An only member needs no ticks but to count leases' time, and each wakes the idle process. An election's time is five
-	// ticks at least; sessions are extended by it after a start, so that longer ticks would have a price.
-	embeddedTick     = 500 // ms
-	embeddedElection = 2500
+	// A single member elects itself one tick to the election time after its start (etcd advances its clock to one tick before
+	// the earliest moment); shorter ticks make the idle process wake more often. The election takes five ticks at least.
+	embeddedTick     = 300 // ms
+	embeddedElection = 1500
 	// The write-ahead log has every write already; the database file may follow in fewer steps.
 	embeddedBatch = 2 * time.Second
-	// electAgain is the pause between two tries to be elected.
-	electAgain = 5 * time.Millisecond
 )
 
 type embedded struct{ etcd *embed.Etcd }
@@ -43,9 +39,14 @@ func openEmbedded(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the embedded etcd in %s: %w", dir, err)
 	}
-	if err := untilReady(ctx, etcd); err != nil {
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case err := <-etcd.Err():
 		etcd.Close()
 		return nil, fmt.Errorf("start the embedded etcd in %s: %w", dir, err)
+	case <-ctx.Done():
+		etcd.Close()
+		return nil, fmt.Errorf("wait for the embedded etcd in %s: %w", dir, ctx.Err())
 	}
 	return &Store{
 		client: v3client.New(etcd.Server),
@@ -53,34 +54,6 @@ func openEmbedded(ctx context.Context, o Options) (*Store, error) {
 		prefix: o.Prefix,
 		maxOps: embeddedMaxOps,
 	}, nil
-}
-
-// untilReady waits for the server, which has itself elected meanwhile where there is nobody else to ask.
-func untilReady(ctx context.Context, etcd *embed.Etcd) error {
-	for {
-		if err := elect(ctx, etcd.Server); err != nil {
-			return err
-		}
-		select {
-		case <-etcd.Server.ReadyNotify():
-			return nil
-		case err := <-etcd.Err():
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(electAgain):
-		}
-	}
-}
-
-// elect makes an only member the leader at once, by the message with which a leader hands over; by itself it would wait for its next
-// tick. It is ignored by a leader, and by a member that does not yet know of itself: then it is sent again.
-func elect(ctx context.Context, server *etcdserver.EtcdServer) error {
-	if len(server.Cluster().Members()) != 1 || server.Leader() != 0 {
-		return nil
-	}
-	self := uint64(server.MemberID())
-	return server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &self, To: &self})
 }
 
 // embeddedConfig opens no port: nobody but this process is a client, and there is no peer.

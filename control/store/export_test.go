@@ -2,10 +2,7 @@
 
 package store
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // PutRaw writes a record's text as another version might.
 func (s *Store) PutRaw(ctx context.Context, key, text string) error {
@@ -24,6 +21,3 @@ func KeysRead(a *Allocator) int {
 
 // Compares is how many comparisons a transaction makes.
 func Compares(tx *Tx) int { return len(tx.compares()) }
-
-// Tick is the embedded store's.
-const Tick = embeddedTick * time.Millisecond

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -44,24 +43,6 @@ func TestEmbedded(t *testing.T) {
 		t.Cleanup(func() { closed(t, s) })
 		return s
 	})
-}
-
-func TestAnEmbeddedStoreDoesNotWaitForATickToServe(t *testing.T) {
-	t.Parallel()
-	kept := t.TempDir()
-	closed(t, open(t, kept))
-	for what, dir := range map[string]func() string{"fresh": t.TempDir, "started again": func() string { return kept }} {
-		fastest := time.Hour // a busy machine may be slow once
-		for range 3 {
-			begun := time.Now()
-			s := open(t, dir())
-			fastest = min(fastest, time.Since(begun))
-			closed(t, s)
-		}
-		if fastest >= store.Tick {
-			t.Errorf("%s it served after %v; a store that waits for a tick takes %v at least", what, fastest, store.Tick)
-		}
-	}
 }
 
 func TestARecordOfANewerVersionIsRefusedByName(t *testing.T) {
