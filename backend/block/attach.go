@@ -151,7 +151,7 @@ func (d *Driver) Evict(ctx context.Context, id cluster.DatasetID, machine string
 	return nil
 }
 
-// Expect asks the store where one of the volumes was never looked for.
+// Expect asks the store where one of the volumes is not known and was not looked for lately.
 func (d *Driver) Expect(ctx context.Context, ids []cluster.DatasetID) error {
 	return d.listing.expect(ctx, ids)
 }
