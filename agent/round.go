@@ -18,7 +18,7 @@ import (
 // the loop and wake it when they end.
 func (a *Agent) round(ctx context.Context) error {
 	mark, looked := a.objects.mark(), time.Now()
-	observed, err := a.look(ctx)
+	observed, expected, err := a.look(ctx)
 	if err != nil {
 		a.status.blind(err)
 		a.report(ctx, a.lastObserved())
@@ -26,7 +26,12 @@ func (a *Agent) round(ctx context.Context) error {
 	}
 	a.status.seeing()
 	desired, session := a.mirror.read()
+	if !expected.covers(a.expected(desired)) {
+		a.wake.Wake()
+		return nil // what became this node's while it looked was not looked for
+	}
 	observed.Session, observed.Revision = session.ID, desired.Revision
+	observed.Copies = a.concerning(observed, desired, expected)
 
 	if err := a.mover.Settle(desired); err != nil {
 		return fmt.Errorf("forget moves that have ended: %w", err)
@@ -63,17 +68,19 @@ func (a *Agent) rest() time.Duration {
 	return 0
 }
 
-// look makes the node part of the cluster network where it is not, and looks at everything.
-func (a *Agent) look(ctx context.Context) (cluster.Observed, error) {
+// look makes the node part of the cluster network where it is not, and looks at everything. It also returns which volumes
+// of network storage it looked for.
+func (a *Agent) look(ctx context.Context) (cluster.Observed, expectation, error) {
 	desired, _ := a.mirror.read()
 	if err := a.join(ctx, desired); err != nil {
-		return cluster.Observed{}, err
+		return cluster.Observed{}, expectation{}, err
 	}
+	expected := a.expect(ctx, desired)
 	observed, err := a.discover(ctx)
 	if err != nil {
 		a.joined = network.Fabric{}
 	}
-	return observed, err
+	return observed, expected, err
 }
 
 // start begins a step where its object is free and not backing off.
@@ -147,7 +154,7 @@ func same(a, b cluster.Observed) bool {
 // do carries out one step.
 func (a *Agent) do(ctx context.Context, s plan.Step) error {
 	switch s := s.(type) {
-	case plan.CreateVolume, plan.MakeHead, plan.Mount, plan.Unmount, plan.DropHead,
+	case plan.CreateVolume, plan.MakeHead, plan.Attach, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead,
 		plan.DestroyCopy, plan.Resize, plan.PruneSnapshot:
 		return a.doStorage(ctx, s)
 	case plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer,

@@ -17,6 +17,12 @@ func (a *Agent) doStorage(ctx context.Context, s plan.Step) error {
 	case plan.MakeHead:
 		spec := backend.Spec{Dataset: s.Dataset, Size: s.Size, Epoch: s.Epoch}
 		return a.Pool.Clone(ctx, s.Dataset, s.Snapshot, spec, s.Scratch)
+	case plan.Attach:
+		return a.Pool.Attach(ctx, s.Dataset)
+	case plan.Detach:
+		return a.Pool.Detach(ctx, s.Dataset)
+	case plan.Evict:
+		return a.Pool.Evict(ctx, s.Dataset, s.Machine)
 	case plan.Mount:
 		// The epoch goes on the data first: a crash in between leaves data that says who owns it.
 		if err := a.Pool.SetEpoch(ctx, s.Dataset, s.Epoch, ""); err != nil {

@@ -31,7 +31,7 @@ type MoveInfo struct {
 type FailOverRequest struct {
 	Application string `json:"application,omitempty"`
 	Dataset     string `json:"dataset,omitempty" doc:"UUID or name; in place of an application"`
-	Node        string `json:"node" doc:"a node with a replica"`
+	Node        string `json:"node" doc:"a node with a replica, or with the same network storage"`
 	// MaxLoss is the consent: at most the writes of so long may be lost.
 	MaxLoss cluster.Duration `json:"max_loss" doc:"e.g. 10m; the writes of at most so long may be lost"`
 }
@@ -42,9 +42,9 @@ type FailOverReply struct {
 	Datasets map[cluster.DatasetID]FailedOverCopy `json:"datasets"`
 }
 
-// FailedOverCopy is the replica that took the lost copy's place.
+// FailedOverCopy is the replica that took the lost copy's place; of network storage there is one copy, and nothing is lost.
 type FailedOverCopy struct {
-	Snapshot string           `json:"snapshot"`
+	Snapshot string           `json:"snapshot,omitempty"`
 	Epoch    cluster.Epoch    `json:"epoch"`
 	Loss     cluster.Duration `json:"loss"` // from the snapshot to when the owner was last heard
 }

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -27,7 +28,22 @@ var (
 	ErrBaseMissing = errors.New("base snapshot is missing")
 	ErrUnfit       = errors.New("the difference does not fit its base") // the whole snapshot may
 	ErrUnsupported = errors.New("not supported by this back end")
+	ErrNotAttached = errors.New("volume is not attached here")
+	ErrTemporary   = errors.New("the store failed for now")       // the same call may succeed soon
+	ErrThrottled   = errors.New("the store asks for fewer calls") // as well, and only if it is asked less
 )
+
+// RetryAfterError is a failure, ErrTemporary or ErrThrottled, of which the store said when to ask again.
+type RetryAfterError struct {
+	Wait time.Duration
+	Err  error
+}
+
+// Error is that of the failure.
+func (e *RetryAfterError) Error() string { return e.Err.Error() }
+
+// Unwrap is the failure.
+func (e *RetryAfterError) Unwrap() error { return e.Err }
 
 // Spec is what a volume is made from. Pool has checked and rounded it.
 type Spec struct {
@@ -111,12 +127,22 @@ type Resizer interface {
 	Resize(ctx context.Context, id cluster.DatasetID, size int64) error
 }
 
-// Attacher is for network storage: one volume, attached where it is used.
+// Attacher is for network storage: one volume, attached where it is used. backend/block makes one of what a driver's
+// Volumes are. Its Mount and Unmount are of attached volumes only, and its List gives a copy with a Device for what is
+// attached here, and one without for what this node knows to be in the store.
 type Attacher interface {
-	// Attach makes the volume's device appear on this node.
+	// Attach makes the volume's device appear on this node, finishes formatting that was interrupted, and never takes
+	// the volume from another machine: ErrBusy names that machine.
 	Attach(ctx context.Context, id cluster.DatasetID) error
-	// Detach confirms that this node can no longer reach the device.
+	// Detach confirms that this node can no longer reach the device. Mounted or open is ErrBusy.
 	Detach(ctx context.Context, id cluster.DatasetID) error
-	// Device is the path of the attached device.
-	Device(ctx context.Context, id cluster.DatasetID) (string, error)
+	// Evict keeps a machine, by the store's name, from the volume for good; ErrUnsupported where the store cannot.
+	Evict(ctx context.Context, id cluster.DatasetID, machine string) error
+	// Expect makes sure that List tells of those of the volumes that are in the store: one listing where one of them is not
+	// known and was not looked for lately, and none otherwise.
+	Expect(ctx context.Context, ids []cluster.DatasetID) error
+	// Machine is this node's name in the store.
+	Machine() string
+	// Abilities says what the store behind can do.
+	Abilities() cluster.Capabilities
 }

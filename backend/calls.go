@@ -23,8 +23,15 @@ type OpStats struct {
 	Longest  time.Duration `json:"longest"`
 }
 
-// Stats are the calls of the driver since the pool was made, by operation.
-func (p *Pool) Stats() []OpStats { return p.calls.stats() }
+// Stats are the calls of the driver since the pool was made, by operation, and those of the store behind it where there
+// is one.
+func (p *Pool) Stats() []OpStats {
+	all := p.calls.stats()
+	if store, ok := as[interface{ Stats() []OpStats }](p.driver); ok {
+		all = append(all, store.Stats()...)
+	}
+	return all
+}
 
 // call is one call of the driver.
 type call struct {

@@ -53,9 +53,13 @@ func NewPool(driver Driver, options Options) *Pool {
 func capabilities(driver Driver) cluster.Capabilities {
 	_, snapshots := as[Snapshotter](driver)
 	_, replicates := as[Replicator](driver)
-	_, attaches := as[Attacher](driver)
 	_, resizes := as[Resizer](driver)
-	return cluster.Capabilities{Snapshots: snapshots, Replicates: replicates, Attaches: attaches, Resizes: resizes}
+	can := cluster.Capabilities{Snapshots: snapshots, Replicates: replicates, Resizes: resizes}
+	if attacher, ok := as[Attacher](driver); ok {
+		can = attacher.Abilities()
+		can.Attaches = true
+	}
+	return can
 }
 
 // Wrapper is a driver that decorates another; it has every optional method and is asked for those that the inner has.
@@ -100,6 +104,9 @@ func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.Datase
 		}
 		return err
 	})
+	if attacher, ok := as[Attacher](p.driver); ok {
+		storage.Machine = attacher.Machine()
+	}
 	if space, ok := as[Space](p.driver); ok && err == nil {
 		err = p.do(ctx, call{op: "space"}, func() error {
 			storage.Free, storage.Total, err = space.Space(ctx)
@@ -168,6 +175,30 @@ func (p *Pool) Released(ctx context.Context, id cluster.DatasetID, snapshot stri
 	})
 }
 
+// Expect makes sure that Observe tells of those of the volumes of network storage that are in their store.
+func (p *Pool) Expect(ctx context.Context, ids []cluster.DatasetID) error {
+	attacher, ok := as[Attacher](p.driver)
+	if !ok {
+		return fmt.Errorf("expect volumes: %w", ErrUnsupported)
+	}
+	return p.do(ctx, call{op: "expect"}, func() error { return attacher.Expect(ctx, ids) })
+}
+
+// Attach makes a volume of network storage appear on this node.
+func (p *Pool) Attach(ctx context.Context, id cluster.DatasetID) error {
+	return with(ctx, p, "attach", id, func(a Attacher) error { return a.Attach(ctx, id) })
+}
+
+// Detach confirms that this node can no longer reach a volume of network storage.
+func (p *Pool) Detach(ctx context.Context, id cluster.DatasetID) error {
+	return with(ctx, p, "detach", id, func(a Attacher) error { return a.Detach(ctx, id) })
+}
+
+// Evict keeps another machine, by the store's name, from a volume of network storage.
+func (p *Pool) Evict(ctx context.Context, id cluster.DatasetID, machine string) error {
+	return with(ctx, p, "evict", id, func(a Attacher) error { return a.Evict(ctx, id, machine) })
+}
+
 // DropHead removes the head and keeps the snapshots.
 func (p *Pool) DropHead(ctx context.Context, id cluster.DatasetID) error {
 	return with(ctx, p, "drop-head", id, func(s Snapshotter) error {
@@ -176,6 +207,13 @@ func (p *Pool) DropHead(ctx context.Context, id cluster.DatasetID) error {
 		}
 		return p.removePoint(id)
 	})
+}
+
+// Refresh lets the next Observe ask the store of network storage what there is, rather than rely on its last listing.
+func (p *Pool) Refresh() {
+	if store, ok := as[interface{ Refresh() }](p.driver); ok {
+		store.Refresh()
+	}
 }
 
 // Resize changes the limit of a dataset.

@@ -38,7 +38,8 @@ type Observed struct {
 type Storage struct {
 	Backend      string       `json:"backend,omitempty"`
 	Capabilities Capabilities `json:"capabilities,omitzero"`
-	Free         int64        `json:"free,omitempty"` // bytes that can still be written
+	Machine      string       `json:"machine,omitempty"` // the node's name in network storage
+	Free         int64        `json:"free,omitempty"`    // bytes that can still be written
 	Total        int64        `json:"total,omitempty"`
 	Error        string       `json:"error,omitempty"` // why storage cannot be used
 }
@@ -67,8 +68,11 @@ type Copy struct {
 	Scratch MoveID `json:"scratch,omitempty"`
 	// Divergent says that Head has writes beyond the newest snapshot while this node does not own the dataset.
 	Divergent bool `json:"divergent,omitempty"`
-	// Device of an attached volume, for network storage.
+	// Network storage: Volume is the store's name of the volume, Device where it is attached on this node, and Holder the
+	// other machine, by the store's name, that it was last seen attached to. Without a Device there is no Head.
+	Volume string `json:"volume,omitempty"`
 	Device string `json:"device,omitempty"`
+	Holder string `json:"holder,omitempty"`
 	// InUse names a process or container that holds the data open; empty when none is known.
 	InUse string `json:"in_use,omitempty"`
 }

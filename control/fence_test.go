@@ -243,6 +243,36 @@ func TestFailOverNeedsAFenceAReplicaAndConsent(t *testing.T) {
 	}
 }
 
+// A volume of network storage needs no replica and loses nothing; the fence is needed all the same.
+func TestFailOverOfAVolumeLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "a", "b", "c")
+	s.deploy("db", "a")
+	id := s.dataset("db").ID
+	block := func(name string) cluster.Storage {
+		return cluster.Storage{Backend: name, Capabilities: cluster.Capabilities{Attaches: true}}
+	}
+	s.report("a", cluster.Observed{Storage: block("loopback"), Copies: map[cluster.DatasetID]cluster.Copy{id: {Dataset: id, Head: true, Epoch: 1, Device: "/dev/loop1"}}})
+	s.report("b", cluster.Observed{Storage: block("loopback")})
+	s.report("c", cluster.Observed{Storage: block("ebs")})
+	ask := func(node string) error {
+		_, err := s.service.FailOver(t.Context(), "test", api.FailOverRequest{Application: "db", Node: node})
+		return err
+	}
+	s.die("a")
+	wantError(t, ask("b"), cluster.ErrPrecondition) // not fenced
+	if _, err := s.service.FenceNode(t.Context(), "test", "a", api.FenceRequest{IsOff: true}); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, ask("c"), cluster.ErrPrecondition) // other storage
+	if err := ask("b"); err != nil {
+		t.Fatal(err)
+	}
+	if d := s.dataset("db"); d.Owner != s.actors["b"].id || d.Epoch != 2 || d.Adopt != "" {
+		t.Errorf("got %+v", d.Dataset)
+	}
+}
+
 func TestDeletedObjectsAreForgottenWhenNothingIsLeft(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "a", "b")

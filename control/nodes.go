@@ -228,6 +228,13 @@ func (d *draft) mayFailOver(from cluster.NodeID, to cluster.Node) error {
 // takeOver makes a replica's newest snapshot the dataset.
 func (s *Service) takeOver(ctx context.Context, d *draft, id cluster.DatasetID, to cluster.Node, by string, consent cluster.Duration) (api.FailedOverCopy, error) {
 	n := d.datasets[id]
+	seen, err := store.Get(ctx, d.tx, store.ObservedNode(to.ID))
+	if ignoreNotFound(err) != nil {
+		return api.FailedOverCopy{}, err
+	}
+	if seen.Storage.Capabilities.Attaches {
+		return s.takeVolumeOver(d, n, seen.Storage, to, by)
+	}
 	c, err := store.Get(ctx, d.tx, store.Copies(to.ID).Under(string(id)))
 	if ignoreNotFound(err) != nil {
 		return api.FailedOverCopy{}, err
@@ -251,6 +258,20 @@ func (s *Service) takeOver(ctx context.Context, d *draft, id cluster.DatasetID, 
 		return api.FailedOverCopy{}, err
 	}
 	return api.FailedOverCopy{Snapshot: newest.Name, Epoch: n.Epoch, Loss: loss}, d.putDataset(n)
+}
+
+// takeVolumeOver gives a volume of network storage to another node, which takes it from the fenced one. Nothing is lost.
+func (s *Service) takeVolumeOver(d *draft, n cluster.Dataset, storage cluster.Storage, to cluster.Node, by string) (api.FailedOverCopy, error) {
+	if n.Backend != "" && n.Backend != storage.Backend {
+		return api.FailedOverCopy{}, fmt.Errorf("dataset %s is on %s, node %s has %s: %w", n.Name, n.Backend, to.Name, storage.Backend, cluster.ErrPrecondition)
+	}
+	from := n.Owner
+	n.Owner, n.Epoch = to.ID, n.Epoch+1
+	record := store.FailOver{Dataset: n.ID, From: from, To: to.ID, Epoch: n.Epoch, By: by, At: s.now()}
+	if err := store.Put(d.tx, store.FailOvers(n.ID).Under(fmt.Sprintf("%020d", n.Epoch)), record); err != nil {
+		return api.FailedOverCopy{}, err
+	}
+	return api.FailedOverCopy{Epoch: n.Epoch}, d.putDataset(n)
 }
 
 func olderThan(a, b cluster.Snapshot) int {

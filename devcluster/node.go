@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/flocker-project/flocker/cluster"
 )
 
 // What a caller can ask for that is not there.
@@ -41,6 +43,7 @@ type Node struct {
 	Name      string     `json:"name"` // node1, node2, … or control
 	Container string     `json:"container"`
 	Address   netip.Addr `json:"address"`
+	Address6  netip.Addr `json:"address6,omitzero"` // not valid in a cluster without IPv6
 }
 
 // IsControl tells the control's machine from the nodes.
@@ -68,14 +71,16 @@ func hostNumber(node string) (int, error) {
 	return controlHost + number, nil
 }
 
-func nodeAt(cluster string, subnet netip.Prefix, name string) (Node, error) {
+func nodeAt(of string, subnet, subnet6 netip.Prefix, name string) (Node, error) {
 	number, err := hostNumber(name)
 	if err != nil {
 		return Node{}, err
 	}
 	base := subnet.Masked().Addr().As4()
 	base[3] += byte(number)
-	return Node{Name: name, Container: networkName(cluster) + "-" + name, Address: netip.AddrFrom4(base)}, nil
+	n := Node{Name: name, Container: networkName(of) + "-" + name, Address: netip.AddrFrom4(base)}
+	n.Address6 = cluster.Address6(subnet6, n.Address)
+	return n, nil
 }
 
 func networkName(cluster string) string { return "flocker-" + cluster }
@@ -86,11 +91,18 @@ const dataVolume = "-flocker"
 // anySubnet stands in where addresses do not matter.
 var anySubnet = netip.MustParsePrefix("10.87.0.0/24")
 
+// SharedFolder is a folder that all nodes share, as they would one of a file server.
+const SharedFolder = "/var/lib/flocker-shared"
+
+// sharedVolume ends the name of its volume.
+const sharedVolume = "-shared"
+
 // volumesOf maps a node's volumes to where they are mounted in it.
-func volumesOf(n Node) map[string]string {
+func (c *Cluster) volumesOf(n Node) map[string]string {
 	volumes := map[string]string{n.Container + dataVolume: "/var/lib/flocker"}
 	if !n.IsControl() {
 		volumes[n.Container+"-docker"] = "/var/lib/docker"
+		volumes[networkName(c.name)+sharedVolume] = SharedFolder
 	}
 	return volumes
 }

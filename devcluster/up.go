@@ -26,6 +26,8 @@ type Options struct {
 	Nodes int
 	// Link is a rate such as 1gbit for every node's link; empty leaves the links as they are.
 	Link string
+	// IPv6 gives the machines of a new cluster IPv6 addresses too. This machine must have it.
+	IPv6 bool
 	// Binary is the flocker program that the nodes run; empty is the one that runs now.
 	Binary string
 	// AgentArgs and ControlArgs are what follows the word flocker in the command lines of a node's agent and of the
@@ -65,7 +67,7 @@ func Up(ctx context.Context, e *Engine, o Options) (*Cluster, error) {
 	}
 	c, err := Open(ctx, e, o.Name)
 	if errors.Is(err, ErrNoCluster) {
-		c, err = ensureNetwork(ctx, e, o.Name)
+		c, err = ensureNetwork(ctx, e, o.Name, o.IPv6)
 	}
 	if err != nil {
 		return nil, err
@@ -126,7 +128,7 @@ func (c *Cluster) ensureMachine(ctx context.Context, n Node, h hosting) error {
 	if !cerrdefs.IsNotFound(err) {
 		return fmt.Errorf("inspect %s: %w", n.Container, err)
 	}
-	for volume := range volumesOf(n) {
+	for volume := range c.volumesOf(n) {
 		if _, err := c.engine.docker.VolumeCreate(ctx, client.VolumeCreateOptions{Name: volume, Labels: c.labels(n.Name)}); err != nil {
 			return fmt.Errorf("make volume %s: %w", volume, err)
 		}

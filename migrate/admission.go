@@ -44,8 +44,14 @@ func (n *Node) admit(ctx context.Context, req api.PrepareRequest, storage cluste
 	if p := desired.Nodes[req.Move.Source].Protocol; p > cluster.ProtocolVersion {
 		c.add("protocol", "node "+c.node, fmt.Sprintf("speaks version %d, the source %d", cluster.ProtocolVersion, p), "upgrade flocker on "+c.node)
 	}
-	c.room(req, storage, copies)
+	c.storage(req, storage)
+	if storage.Error == "" && storage.Capabilities.Replicates {
+		c.room(req, storage, copies)
+	}
 	for _, d := range req.Datasets {
+		if storage.Capabilities.Attaches && storage.Error == "" {
+			c.volume(d, copies[d.ID], storage)
+		}
 		c.dataset(d, copies[d.ID], seen.Foreign[d.ID], req.Move.ID)
 	}
 	found, err := n.Engine.List(ctx)
@@ -75,16 +81,25 @@ func (c *checks) mode(m cluster.Move) {
 	c.add("mode", "move to "+c.node, problem, "use mode restart")
 }
 
-func (c *checks) room(req api.PrepareRequest, storage cluster.Storage, copies map[cluster.DatasetID]cluster.Copy) {
-	object := "storage of " + c.node
+// storage looks whether what is moved can be used here at all.
+func (c *checks) storage(req api.PrepareRequest, storage cluster.Storage) {
+	problem, remedy := "", ""
 	switch {
 	case storage.Error != "":
-		c.add("storage", object, storage.Error, "repair the storage of the node")
-		return
-	case !storage.Capabilities.Replicates:
-		c.add("storage", object, fmt.Sprintf("back end %q cannot receive copies", storage.Backend), "choose a node with peer-to-peer storage")
-		return
+		problem, remedy = storage.Error, "repair the storage of the node"
+	case !storage.Capabilities.Replicates && !storage.Capabilities.Attaches:
+		problem, remedy = fmt.Sprintf("back end %q can neither receive copies nor attach volumes", storage.Backend), "choose another node"
 	}
+	for _, d := range req.Datasets {
+		if problem == "" && d.Backend != "" && d.Backend != storage.Backend {
+			problem, remedy = fmt.Sprintf("its back end is %s, dataset %s is on %s", storage.Backend, d.Name, d.Backend), "choose a node with that back end"
+		}
+	}
+	c.add("storage", "storage of "+c.node, problem, remedy)
+}
+
+func (c *checks) room(req api.PrepareRequest, storage cluster.Storage, copies map[cluster.DatasetID]cluster.Copy) {
+	object := "storage of " + c.node
 	need := int64(spareSpace)
 	for _, d := range req.Datasets {
 		if len(copies[d.ID].Snapshots) == 0 {
@@ -96,6 +111,15 @@ func (c *checks) room(req api.PrepareRequest, storage cluster.Storage, copies ma
 		problem = fmt.Sprintf("%d MiB are free, %d MiB are needed", storage.Free>>20, need>>20)
 	}
 	c.add("space", object, problem, "free space on the node or enlarge its pool")
+}
+
+// volume looks whether this node's store is the one that the volume is in.
+func (c *checks) volume(d cluster.Dataset, there cluster.Copy, storage cluster.Storage) {
+	problem := ""
+	if there.Volume == "" {
+		problem = fmt.Sprintf("its volume is not in the store that %s has as %s", c.node, storage.Backend)
+	}
+	c.add("volume", "dataset "+string(d.ID), problem, "see that both nodes have the same store, and that "+c.node+" reaches it")
 }
 
 func (c *checks) dataset(d cluster.Dataset, there cluster.Copy, foreign string, move cluster.MoveID) {
@@ -155,8 +179,8 @@ func (n *Node) checkSource(m cluster.Move, desired cluster.Desired, seen cluster
 	case target.Protocol > cluster.ProtocolVersion:
 		c.add("protocol", "node "+nodeName(desired, m.Target), "speaks a newer protocol than "+c.node, "upgrade flocker on "+c.node)
 	}
-	if !seen.Storage.Capabilities.Replicates || !seen.Storage.Capabilities.Snapshots {
-		c.add("storage", "storage of "+c.node, fmt.Sprintf("back end %q cannot send copies", seen.Storage.Backend), "use peer-to-peer storage")
+	if can := seen.Storage.Capabilities; !can.Attaches && (!can.Replicates || !can.Snapshots) {
+		c.add("storage", "storage of "+c.node, fmt.Sprintf("back end %q can neither send copies nor attach volumes", seen.Storage.Backend), "use another back end")
 	}
 	for _, id := range m.Datasets {
 		c.owned(id, desired, seen)

@@ -52,8 +52,10 @@ type machine struct {
 	inUse     map[string]string
 	// rebootOnDeath makes the whole machine lose its power with the agent.
 	rebootOnDeath bool
-	foreign       string                  // a container that is not ours and uses the data
-	replies       func(what string) error // after a request was answered: what the asker gets instead
+	// holdBack, where set, says that the agent is not started again yet.
+	holdBack func() bool
+	foreign  string                  // a container that is not ours and uses the data
+	replies  func(what string) error // after a request was answered: what the asker gets instead
 }
 
 // miniAgent is the volatile part: one process.
@@ -276,6 +278,10 @@ func (a *miniAgent) step(desired cluster.Desired, s plan.Step) error {
 		}
 		_, err := a.pool.Mount(ctx, s.Dataset)
 		return err
+	case plan.Attach:
+		return a.pool.Attach(ctx, s.Dataset)
+	case plan.Detach:
+		return a.pool.Detach(ctx, s.Dataset)
 	case plan.Unmount:
 		return a.pool.Unmount(ctx, s.Dataset)
 	case plan.DropHead:

@@ -37,6 +37,9 @@ const (
 // small; the hook runs before the last rounds, so that what it writes out is not in
 // the last delta.
 func (r *run) copy(ctx context.Context) error {
+	if r.node.attaches() {
+		return r.settleVolumes(ctx)
+	}
 	if err := r.findBases(ctx); err != nil {
 		return err
 	}

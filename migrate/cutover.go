@@ -27,7 +27,7 @@ const (
 // on both ends once more, and the ways for the last deltas are opened.
 func (r *run) arm(ctx context.Context) error {
 	reply, err := r.askTarget(ctx, false)
-	if err != nil {
+	if err != nil || r.node.attaches() {
 		return err
 	}
 	_, copies, err := r.node.Pool.Observe(ctx)
@@ -132,9 +132,12 @@ func (r *run) release(ctx context.Context) error {
 }
 
 // release takes and sends one dataset's last snapshot, and proves at the same time
-// that it is the last.
+// that it is the last; a volume of network storage is only let go of.
 func (s *set) release(ctx context.Context) error {
 	id, node := s.dataset.ID, s.run.node
+	if node.attaches() {
+		return s.letGo(ctx)
+	}
 	done := s.run.times.measure("last snapshot")
 	snap, err := node.Pool.Snapshot(ctx, id, backend.Lineage{Epoch: s.dataset.Epoch, Serial: s.serial})
 	if err != nil {

@@ -21,35 +21,39 @@ func TestAgentDiesAtEachPoint(t *testing.T) {
 		alpha: migrate.SourcePoints(),
 		beta:  migrate.TargetPoints(),
 	}
-	for id, points := range cases {
-		for _, point := range points {
-			t.Run(map[cluster.NodeID]string{alpha: "source ", beta: "target "}[id]+point, func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				w.start(map[cluster.NodeID][]string{id: {point}})
-				dead := w.machines[id].agent
-				m := w.end(w.ask(beta, nil))
-				if dead.alive() {
-					t.Fatalf("the process passed no point %s: nothing was tested", point)
-				}
-				t.Logf("ended as %s after %v", m.Phase, phases(w))
-			})
+	for kind, open := range worlds() {
+		for id, points := range cases {
+			for _, point := range points {
+				t.Run(kind+map[cluster.NodeID]string{alpha: "source ", beta: "target "}[id]+point, func(t *testing.T) {
+					t.Parallel()
+					w := open(t)
+					w.start(map[cluster.NodeID][]string{id: {point}})
+					dead := w.machines[id].agent
+					m := w.end(w.ask(beta, nil))
+					if dead.alive() {
+						t.Fatalf("the process passed no point %s: nothing was tested", point)
+					}
+					t.Logf("ended as %s after %v", m.Phase, phases(w))
+				})
+			}
 		}
 	}
 }
 
 // A node that loses power loses mounts, processes and rules with it.
 func TestNodeRebootsAtEachPoint(t *testing.T) {
-	for id, points := range map[cluster.NodeID][]string{alpha: migrate.SourcePoints(), beta: migrate.TargetPoints()} {
-		for _, point := range points {
-			t.Run(map[cluster.NodeID]string{alpha: "source ", beta: "target "}[id]+point, func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t)
-				w.machines[id].rebootOnDeath = true
-				w.start(map[cluster.NodeID][]string{id: {point}})
-				m := w.end(w.ask(beta, nil))
-				t.Logf("ended as %s after %v", m.Phase, phases(w))
-			})
+	for kind, open := range worlds() {
+		for id, points := range map[cluster.NodeID][]string{alpha: migrate.SourcePoints(), beta: migrate.TargetPoints()} {
+			for _, point := range points {
+				t.Run(kind+map[cluster.NodeID]string{alpha: "source ", beta: "target "}[id]+point, func(t *testing.T) {
+					t.Parallel()
+					w := open(t)
+					w.machines[id].rebootOnDeath = true
+					w.start(map[cluster.NodeID][]string{id: {point}})
+					m := w.end(w.ask(beta, nil))
+					t.Logf("ended as %s after %v", m.Phase, phases(w))
+				})
+			}
 		}
 	}
 }

@@ -246,6 +246,9 @@ func (r *run) clean(ctx context.Context) error {
 		})
 	}
 	for _, s := range r.sets {
+		if r.node.attaches() {
+			break // it was detached before the hand-over
+		}
 		g.Go(func() error {
 			step := plan.DropHead{Dataset: s.dataset.ID, Reason: "it has moved"}
 			return r.ground.do(step, func() error { return r.node.Pool.DropHead(removing, s.dataset.ID) })

@@ -28,7 +28,11 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 	for _, id := range m.Datasets {
 		sets = append(sets, desired.Datasets[id])
 	}
-	report.PredictedGap, report.Basis = predictGap(m, apps, desired, budgetOf(m))
+	last := budgetOf(m)
+	if n.attaches() {
+		last = usualAttach
+	}
+	report.PredictedGap, report.Basis = predictGap(m, apps, desired, last)
 	if !report.OK() {
 		return report, nil
 	}
@@ -46,7 +50,7 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 	images, err := n.checkImages(ctx, apps, reply.NeedImages, nodeName(desired, n.ID))
 	report.Checks = append(report.Checks, images...)
 	for _, d := range sets {
-		if common(seen.Copies[d.ID].Snapshots, reply.Snapshots[d.ID]).Name == "" {
+		if !n.attaches() && common(seen.Copies[d.ID].Snapshots, reply.Snapshots[d.ID]).Name == "" {
 			report.Bytes += req.Bytes[d.ID]
 		}
 	}
@@ -95,6 +99,8 @@ const (
 	usualStop  = 250 * time.Millisecond
 	usualStart = 250 * time.Millisecond
 	usualRest  = 150 * time.Millisecond
+	// usualAttach is detaching and attaching where nothing is known of the store. Clouds take seconds.
+	usualAttach = 500 * time.Millisecond
 )
 
 // predictGap rests on the application's earlier moves where there are any, else on what the last delta is expected to take.

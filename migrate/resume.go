@@ -127,6 +127,9 @@ func (n *Node) wake(ctx context.Context, req api.ResumeRequest) (*waking, error)
 	for _, id := range w.move.Datasets {
 		d := w.ground.desired.Datasets[id]
 		w.datasets = append(w.datasets, d)
+		if n.attaches() {
+			continue
+		}
 		w.snapshots[id] = lastOf(d, w.ground.seen.Copies[id], req.Snapshots[id])
 		if w.snapshots[id] == "" {
 			return nil, fmt.Errorf("dataset %s: its last snapshot is not here: %w", id, backend.ErrNotFound)
@@ -194,6 +197,9 @@ func (w *waking) bringUp(ctx context.Context) error {
 
 // mount makes the scratch head and mounts it.
 func (w *waking) mount(ctx context.Context, d cluster.Dataset) error {
+	if w.node.attaches() {
+		return w.pickUp(ctx, d)
+	}
 	done := w.times.measure("mount")
 	name := w.snapshots[d.ID]
 	step := plan.MakeHead{Dataset: d.ID, Snapshot: name, Size: d.Size, Epoch: d.Epoch, Scratch: w.move.ID}
@@ -340,6 +346,11 @@ func (w *waking) giveBack(ctx context.Context, cause error) error {
 		reason.WriteString(w.lastWords(ctx, app.Name))
 	}
 	w.node.Log.Warn("move is given back", "move", w.move.ID, "reason", cause)
+	if w.node.attaches() {
+		if err := w.putBack(ctx); err != nil {
+			w.node.Log.Warn("not everything is off this node yet", "move", w.move.ID, "error", err)
+		}
+	}
 	return w.decide(ctx, api.MoveTransition{Action: api.ActionTakeBack, Reason: reason.String(), Revision: w.move.Revision})
 }
 

@@ -45,15 +45,30 @@ type world struct {
 	addrs    map[cluster.NodeID]string
 	sessions int
 	died     chan *miniAgent
+	store    func(cluster.NodeID) *mem.Shelf // nil where the machines keep the data themselves
 
 	mu     sync.Mutex
 	acked  []string
 	broken []string // what must never be
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T) *world { return newWorldOn(t, nil) }
+
+// newNetworkWorld is a world in which the data is on network storage.
+func newNetworkWorld(t *testing.T) *world {
+	shelf := mem.NewShelf()
+	return newWorldOn(t, func(cluster.NodeID) *mem.Shelf { return shelf })
+}
+
+// worlds are both, by what they are called in names of tests.
+func worlds() map[string]func(*testing.T) *world {
+	return map[string]func(*testing.T) *world{"": newWorld, "network storage: ": newNetworkWorld}
+}
+
+func newWorldOn(t *testing.T, store func(cluster.NodeID) *mem.Shelf) *world {
 	w := &world{
-		t: t, state: newState(), machines: map[cluster.NodeID]*machine{}, addrs: map[cluster.NodeID]string{},
+		store: store,
+		t:     t, state: newState(), machines: map[cluster.NodeID]*machine{}, addrs: map[cluster.NodeID]string{},
 		died: make(chan *miniAgent, 16),
 	}
 	ca, err := pki.CreateAuthority("move test")
@@ -89,7 +104,12 @@ func (w *world) add(ca *pki.Authority, id cluster.NodeID, name string) {
 		}
 		return nil
 	}})
-	faulty := &fault.Driver{Inner: m.disk, Before: func(op string, id cluster.DatasetID) error {
+	var inner backend.Driver = m.disk
+	if w.store != nil {
+		attached := w.store(id).Machine(name)
+		inner, m.disk = attached, attached.Disk()
+	}
+	faulty := &fault.Driver{Inner: inner, Before: func(op string, id cluster.DatasetID) error {
 		if m.storage == nil {
 			return nil
 		}
@@ -337,6 +357,10 @@ func (w *world) until(what string, ok func() bool) {
 	for !ok() {
 		select {
 		case a := <-w.died:
+			if a.holdBack != nil && a.holdBack() {
+				w.died <- a
+				break
+			}
 			w.revive(a)
 		case <-tick.C:
 		case <-deadline:

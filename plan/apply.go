@@ -16,7 +16,17 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	observed.Containers = mapOf(observed.Containers)
 	switch s := step.(type) {
 	case CreateVolume:
-		observed.Copies[s.Dataset] = cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
+		c := cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
+		if observed.Storage.Capabilities.Attaches {
+			c.Volume, c.Device = string(s.Dataset), "device"
+		}
+		observed.Copies[s.Dataset] = c
+	case Attach:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
+	case Detach:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder, c.Epoch = false, "", "", 0 })
+	case Evict:
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Holder = "" })
 	case MakeHead:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) {
 			c.Dataset, c.Head, c.Epoch, c.Size, c.Scratch = s.Dataset, true, s.Epoch, s.Size, s.Scratch

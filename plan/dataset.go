@@ -24,19 +24,24 @@ func (v view) dataset(id cluster.DatasetID) Step {
 		return Wait{About: DatasetObject(id), Reason: reason}
 	case s == disarmed && c.Mounted != "":
 		return v.unmount(c)
+	case s == disarmed && c.Device != "":
+		return Detach{Dataset: id}
 	case s == disarmed:
 		return Wait{About: DatasetObject(id), Reason: reason}
+	case v.attaches() && d.Owner != v.me:
+		return v.putDown(d, c)
 	case d.Deleted:
 		return v.destroy(d, c)
-	case d.Owner == v.me:
-		return v.own(d, c)
+	case d.Owner != v.me:
+		return v.disown(d, c)
+	case v.attaches():
+		return v.take(d, c)
 	}
-	return v.disown(d, c)
+	return v.own(d, c)
 }
 
 // strange says why this version leaves a dataset alone.
 func (v view) strange(id cluster.DatasetID, d cluster.Dataset, known bool) string {
-	can := v.seen.Storage.Capabilities
 	switch {
 	case !known:
 		return "a copy is here of a dataset that is not in the desired state; it is kept"
@@ -48,8 +53,8 @@ func (v view) strange(id cluster.DatasetID, d cluster.Dataset, known bool) strin
 		return fmt.Sprintf("its owner is %s, and its move %s says otherwise", v.name(d.Owner), d.Move)
 	case v.seen.Storage.Error != "":
 		return "storage cannot be used: " + v.seen.Storage.Error
-	case can.Attaches && !can.Replicates:
-		return "this version does not plan network storage"
+	case v.twin() != "":
+		return fmt.Sprintf("%s has the same name in the store, %s: give each node its own, or remove the one that is no more", v.name(v.twin()), v.seen.Storage.Machine)
 	case d.Backend != "" && d.Backend != v.seen.Storage.Backend:
 		return fmt.Sprintf("its storage is %s, this node's is %s", d.Backend, v.seen.Storage.Backend)
 	}

@@ -15,6 +15,9 @@ func MoveObject(id cluster.MoveID) string { return "move/" + string(id) }
 
 func (s CreateVolume) Object() string    { return DatasetObject(s.Dataset) }
 func (s MakeHead) Object() string        { return DatasetObject(s.Dataset) }
+func (s Attach) Object() string          { return DatasetObject(s.Dataset) }
+func (s Detach) Object() string          { return DatasetObject(s.Dataset) }
+func (s Evict) Object() string           { return DatasetObject(s.Dataset) }
 func (s Mount) Object() string           { return DatasetObject(s.Dataset) }
 func (s Unmount) Object() string         { return DatasetObject(s.Dataset) }
 func (s DropHead) Object() string        { return DatasetObject(s.Dataset) }
@@ -36,6 +39,9 @@ func (s Wait) Object() string            { return s.About }
 
 func (CreateVolume) Kind() string    { return "create-volume" }
 func (MakeHead) Kind() string        { return "make-head" }
+func (Attach) Kind() string          { return "attach" }
+func (Detach) Kind() string          { return "detach" }
+func (Evict) Kind() string           { return "evict" }
 func (Mount) Kind() string           { return "mount" }
 func (Unmount) Kind() string         { return "unmount" }
 func (DropHead) Kind() string        { return "drop-head" }
@@ -57,6 +63,9 @@ func (Wait) Kind() string            { return "wait" }
 
 func (CreateVolume) step()    {}
 func (MakeHead) step()        {}
+func (Attach) step()          {}
+func (Detach) step()          {}
+func (Evict) step()           {}
 func (Mount) step()           {}
 func (Unmount) step()         {}
 func (DropHead) step()        {}

@@ -25,7 +25,7 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 		return v.mayHush(s.Application)
 	case StopContainer:
 		return v.mayHush(s.Application)
-	case CreateVolume, MakeHead, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
+	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
 		StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return !v.fenced() && v.mayDo(step)
@@ -38,6 +38,12 @@ func (v view) mayDo(step Step) bool {
 		return v.mayCreate(s)
 	case MakeHead:
 		return v.mayMakeHead(s)
+	case Attach:
+		return v.mayAttach(s.Dataset, s.Epoch)
+	case Detach:
+		return v.mayDetach(s.Dataset)
+	case Evict:
+		return v.mayAttach(s.Dataset, s.Epoch) && v.fencedMachine(s.Machine)
 	case Mount:
 		return s.Epoch == v.desired.Datasets[s.Dataset].Epoch && v.mayWrite(s.Dataset)
 	case Unmount:
@@ -45,7 +51,8 @@ func (v view) mayDo(step Step) bool {
 	case DropHead:
 		return v.mayDropHead(s.Dataset)
 	case DestroyCopy:
-		return v.desired.Datasets[s.Dataset].Deleted
+		d := v.desired.Datasets[s.Dataset]
+		return d.Deleted && (!v.attaches() || d.Owner == v.me && v.twin() == "")
 	case Resize, PruneSnapshot:
 		return true
 	case CreateContainer:
@@ -117,7 +124,7 @@ func (v view) mayWrite(id cluster.DatasetID) bool {
 func (v view) mayCreate(s CreateVolume) bool {
 	d, ok := v.desired.Datasets[s.Dataset]
 	c := v.seen.Copies[s.Dataset]
-	none := !c.Head && len(c.Snapshots) == 0
+	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == ""
 	return ok && d.Owner == v.me && !d.Deleted && !d.Born && none && s.Epoch == d.Epoch && v.free(d.Move, false)
 }
 
@@ -260,7 +267,7 @@ func (v view) mayMove(step Step) bool {
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveHandedOver }
 	case CleanMove:
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveCommitted }
-	case CreateVolume, MakeHead, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
+	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
 		StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
 	}
 	m, r, known := v.part(id)

@@ -36,7 +36,7 @@ func anything(t *rapid.T) (cluster.Desired, cluster.Observed) {
 				n.Fence = &cluster.Fence{By: "operator", BootID: pick(t, "fenced boot", "b1", "b0")}
 			}
 			d.Nodes[id] = n
-			d.Elsewhere[id] = cluster.Observed{Node: id, Copies: copies(t)}
+			d.Elsewhere[id] = cluster.Observed{Node: id, Copies: copies(t), Storage: cluster.Storage{Machine: pick(t, "machine", "m-"+string(id), "m-"+string(id), "m-"+string(id), "m-me")}}
 		}
 	}
 	for _, id := range datasets {
@@ -115,6 +115,10 @@ func copies(t *rapid.T) map[cluster.DatasetID]cluster.Copy {
 			c.Mounted = pick(t, "mounted", "", "/flocker/"+string(id))
 			c.Scratch = pick[cluster.MoveID](t, "scratch", "", "", "m1", "m2", "m9")
 		}
+		c.Volume, c.Holder = pick(t, "volume", "", "v1", "v1"), pick(t, "holder", "", "", "m-me", "m-other", "m-third", "m-nobody")
+		if c.Head || rapid.Bool().Draw(t, "device") {
+			c.Device = "device"
+		}
 		for i := range rapid.IntRange(0, 3).Draw(t, "snapshots") {
 			c.Snapshots = append(c.Snapshots, cluster.Snapshot{Name: fmt.Sprint("s", i), ID: fmt.Sprint(id, "@s", i), Epoch: cluster.Epoch(1 + i/2), Serial: uint64(i)})
 		}
@@ -129,6 +133,9 @@ func observed(t *rapid.T) cluster.Observed {
 		Session: pick(t, "my session", "s1", "s1", "s1", "s1", "s2", ""), Copies: copies(t), Containers: map[string]cluster.Container{},
 		Claims: map[cluster.MoveID]bool{}, Noted: map[cluster.MoveID]int{}, Overdue: map[cluster.MoveID]bool{},
 		Storage: cluster.Storage{Backend: "sim", Capabilities: cluster.Capabilities{Replicates: true, Resizes: true}},
+	}
+	if rapid.Bool().Draw(t, "network storage") {
+		o.Storage.Machine, o.Storage.Capabilities = "m-me", cluster.Capabilities{Attaches: true, Resizes: true}
 	}
 	if !often(t, "storage works") {
 		o.Storage.Error = "the pool is not mounted"

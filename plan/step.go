@@ -34,6 +34,24 @@ type MakeHead struct {
 	Scratch  cluster.MoveID    `json:"scratch,omitempty"`
 }
 
+// Attach makes the device of a volume of network storage appear, unless another machine has it.
+type Attach struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+}
+
+// Detach gives the device of a volume of network storage back to its store.
+type Detach struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+}
+
+// Evict takes a volume of network storage from a machine that is fenced.
+type Evict struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	Epoch   cluster.Epoch     `json:"epoch"`
+	Machine string            `json:"machine"`
+}
+
 // Mount writes the epoch on the data and mounts the head read-write.
 type Mount struct {
 	Dataset cluster.DatasetID `json:"dataset"`

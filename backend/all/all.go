@@ -22,9 +22,16 @@ type opener struct {
 	open func(ctx context.Context, options func(into any) error, log *slog.Logger) (backend.Driver, error)
 }
 
-func openers() []opener {
+// Node is who opens a back end.
+type Node struct {
+	ID      cluster.NodeID
+	Cluster string // its UUID
+}
+
+func openers(node Node) []opener {
 	return []opener{
 		{"btrfs", openBtrfs},
+		{"loopback", node.openLoopback},
 		{"mem", openMem},
 		{"zfs", openZFS},
 	}
@@ -33,7 +40,7 @@ func openers() []opener {
 // Names are the back ends that Open knows.
 func Names() []string {
 	var names []string
-	for _, o := range openers() {
+	for _, o := range openers(Node{}) {
 		names = append(names, o.name)
 	}
 	return names
@@ -41,8 +48,8 @@ func Names() []string {
 
 // Open opens the back end of that name. options decodes the operator's options into a struct with yaml tags, and fails
 // for those that the struct does not have.
-func Open(ctx context.Context, name string, options func(into any) error, log *slog.Logger) (backend.Driver, error) {
-	for _, o := range openers() {
+func Open(ctx context.Context, node Node, name string, options func(into any) error, log *slog.Logger) (backend.Driver, error) {
+	for _, o := range openers(node) {
 		if o.name != name {
 			continue
 		}

@@ -5,6 +5,8 @@ package all_test
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -15,9 +17,11 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
+var node = all.Node{ID: "8a9e1a3c-53a6-4f2e-9b8e-3b0d6f1c2d10", Cluster: "f0a1c1c2-3d3b-4f2e-9b8e-3b0d6f1c2d11"}
+
 func open(t *testing.T, name, options string) (backend.Driver, error) {
 	t.Helper()
-	return all.Open(t.Context(), name, func(into any) error {
+	return all.Open(t.Context(), node, name, func(into any) error {
 		return yaml.Load([]byte(options), into, yaml.WithKnownFields())
 	}, slog.New(slog.DiscardHandler))
 }
@@ -47,6 +51,29 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if _, err := open(t, "tape", ""); !errors.Is(err, cluster.ErrInvalid) {
 		t.Errorf("Open(tape) = %v; want %v", err, cluster.ErrInvalid)
+	}
+}
+
+func TestOpenLoopback(t *testing.T) {
+	root := t.TempDir()
+	driver, err := open(t, "loopback", "root_path: "+root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := driver.(backend.Attacher).Machine(); name != string(node.ID) {
+		t.Errorf("Machine = %q; want the node's id", name)
+	}
+	if owner, err := os.ReadFile(filepath.Join(root, "cluster")); err != nil || string(owner) != node.Cluster+"\n" {
+		t.Errorf("the folder's cluster = %q, %v; want ours", owner, err)
+	}
+	driver, err = open(t, "loopback", "root_path: "+root+"\ncompute_instance_id: one\nfilesystem: xfs")
+	if err != nil || driver.(backend.Attacher).Machine() != "one" {
+		t.Errorf("Open with a name = %v; want machine one", err)
+	}
+	for _, options := range []string{"filesystem: fat", "compute_instance_id: a/b", "path: /tmp"} {
+		if _, err := open(t, "loopback", "root_path: "+root+"\n"+options); err == nil {
+			t.Errorf("Open(%s) = nil; want an error", options)
+		}
 	}
 }
 

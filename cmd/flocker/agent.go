@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	pool, err := o.pool(ctx, conf, log)
+	pool, err := o.pool(ctx, conf, creds.Identity(), log)
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 }
 
 // pool is the node's storage: the driver, and around it all that is the same for every driver.
-func (o agentOptions) pool(ctx context.Context, conf agentConfig, log *slog.Logger) (*backend.Pool, error) {
-	driver, err := all.Open(ctx, conf.backend(), conf.backendOptions, log)
+func (o agentOptions) pool(ctx context.Context, conf agentConfig, self pki.Identity, log *slog.Logger) (*backend.Pool, error) {
+	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster}, conf.backend(), conf.backendOptions, log)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +107,7 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 		Node: creds.Identity().Node, Self: self, Link: link,
 		Pool: pool, Engine: engine, Network: network.New(log), Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode},
+		IPv6:  sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
 		Fault: o.fault(), Log: log,
 	})
 	var lc net.ListenConfig

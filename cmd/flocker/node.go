@@ -73,12 +73,14 @@ func nodeFailOverCommand() *cobra.Command {
 	var to, dataset string
 	var loss time.Duration
 	cmd := &cobra.Command{
-		Use:   "fail-over APPLICATION --to NODE --max-loss TIME",
-		Short: "Run an application of a fenced node from a replica of its data",
-		Long: `Run an application of a fenced node on another that has a replica of its data. What was written after the replica was
-made is lost, so that this needs your consent: it is refused where the replica is older than --max-loss.`,
+		Use:   "fail-over APPLICATION --to NODE [--max-loss TIME]",
+		Short: "Run an application of a fenced node on another",
+		Long: `Run an application of a fenced node on another, with its volumes of network storage, or from a replica of its data. What was
+written after a replica was made is lost, so that this needs your consent: it is refused where the replica is older than
+--max-loss. Of network storage nothing is lost.`,
 		Example: `  flocker node fail-over postgres --to node3 --max-loss 10m
-  flocker node fail-over --dataset olddata --to node3 --max-loss 1h`,
+  flocker node fail-over --dataset olddata --to node3 --max-loss 1h
+  flocker node fail-over shop --to node3`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeArgs(applicationNames),
 		RunE: withClient(func(ctx context.Context, c *api.Client, p printer, args []string) error {
@@ -86,8 +88,8 @@ made is lost, so that this needs your consent: it is refused where the replica i
 			if len(args) == 1 {
 				request.Application = args[0]
 			}
-			if to == "" || loss <= 0 || (request.Application == "") == (dataset == "") {
-				return fmt.Errorf("fail-over: %w: give an application or --dataset, --to, and --max-loss", cluster.ErrInvalid)
+			if to == "" || loss < 0 || (request.Application == "") == (dataset == "") {
+				return fmt.Errorf("fail-over: %w: give an application or --dataset, and --to; --max-loss is not negative", cluster.ErrInvalid)
 			}
 			reply, err := c.FailOver(ctx, request)
 			if err != nil {
@@ -96,7 +98,7 @@ made is lost, so that this needs your consent: it is refused where the replica i
 			return p.show(reply, func() error { return p.failedOver(reply, to) })
 		}),
 	}
-	cmd.Flags().StringVar(&to, "to", "", "node with a replica")
+	cmd.Flags().StringVar(&to, "to", "", "node with a replica, or with the same network storage")
 	cmd.Flags().StringVar(&dataset, "dataset", "", "a dataset by name or UUID, in place of an application")
 	cmd.Flags().DurationVar(&loss, "max-loss", 0, "the writes of at most so long may be lost")
 	completeFlag(cmd, "to", nodeNames)
@@ -105,9 +107,13 @@ made is lost, so that this needs your consent: it is refused where the replica i
 }
 
 func (p printer) failedOver(reply api.FailOverReply, to string) error {
-	t := p.table("DATASET", "FROM SNAPSHOT", "LOSS UP TO")
+	t := p.table("DATASET", "FROM", "LOSS UP TO")
 	for id, d := range reply.Datasets {
-		t.row(string(id), d.Snapshot, d.Loss.String())
+		from := d.Snapshot
+		if from == "" {
+			from = "its volume"
+		}
+		t.row(string(id), from, d.Loss.String())
 	}
 	if err := t.end(); err != nil {
 		return err

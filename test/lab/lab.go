@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/devcluster"
 	"github.com/flocker-project/flocker/internal/run"
 )
 
@@ -28,11 +29,13 @@ type Lab struct {
 	Name   string // of the development cluster
 	Nodes  int
 	Link   string // rate of the links; empty leaves them as they are
+	// Backend is the nodes' storage; empty is the usual one.
+	Backend string
 	// Output, where set, gets what the program says while it works.
 	Output io.Writer
 
-	env       []string
-	addresses map[string]string
+	env      []string
+	machines map[string]devcluster.Node
 }
 
 // Up brings the cluster up, or repairs it, and waits until every node is alive.
@@ -40,6 +43,9 @@ func (l *Lab) Up(ctx context.Context) error {
 	args := []string{"up", "--nodes", strconv.Itoa(l.Nodes)}
 	if l.Link != "" {
 		args = append(args, "--link", l.Link)
+	}
+	if l.Backend != "" {
+		args = append(args, "--backend", l.Backend)
 	}
 	if _, err := l.Dev(ctx, args...); err != nil {
 		return err
@@ -71,14 +77,14 @@ func (l *Lab) findAddresses(ctx context.Context) error {
 		return err
 	}
 	var status struct {
-		Machines []struct{ Name, Address string } `json:"machines"`
+		Machines []devcluster.Node `json:"machines"`
 	}
 	if err := json.Unmarshal(out, &status); err != nil {
 		return fmt.Errorf("flocker dev status: %w", err)
 	}
-	l.addresses = map[string]string{}
+	l.machines = map[string]devcluster.Node{}
 	for _, m := range status.Machines {
-		l.addresses[m.Name] = m.Address
+		l.machines[m.Name] = m
 	}
 	return nil
 }
@@ -129,13 +135,24 @@ func (l *Lab) run(ctx context.Context, also io.Writer, args ...string) ([]byte, 
 }
 
 // Address is where a node or a published port on it is reached.
-func (l *Lab) Address(node string) string { return l.addresses[node] }
+func (l *Lab) Address(node string) string { return l.machines[node].Address.String() }
 
 // Everywhere lists a port on every node.
 func (l *Lab) Everywhere(port int) []string {
 	var all []string
 	for i := range l.Nodes {
-		all = append(all, net.JoinHostPort(l.addresses[Node(i+1)], strconv.Itoa(port)))
+		all = append(all, net.JoinHostPort(l.Address(Node(i+1)), strconv.Itoa(port)))
+	}
+	return all
+}
+
+// Everywhere6 lists a port on every node, by their IPv6 addresses. There is none where this machine has no IPv6.
+func (l *Lab) Everywhere6(port int) []string {
+	var all []string
+	for i := range l.Nodes {
+		if address := l.machines[Node(i+1)].Address6; address.IsValid() {
+			all = append(all, net.JoinHostPort(address.String(), strconv.Itoa(port)))
+		}
 	}
 	return all
 }

@@ -14,6 +14,7 @@ type Course []string
 type Options struct {
 	Plan    Planner
 	Bugs    Bugs
+	Network bool // network storage: one volume, attached where it is used
 	Length  int
 	Trouble float64 // the share of events that are faults
 }
@@ -45,7 +46,7 @@ func Wander(o Options, r *rand.Rand) (Course, *World) {
 }
 
 func begin(o Options) *World {
-	w := New(o.Plan, o.Bugs, "node1", "node2", "node3")
+	w := New(o.Plan, o.Bugs, o.Network, "node1", "node2", "node3")
 	w.Start()
 	return w
 }

@@ -78,7 +78,7 @@ func (w *World) agentWork(n *node) []Event {
 		add("read all", func() { w.read(n, last) })
 		add("read on", func() { w.read(n, a.desired.Revision+1) })
 	}
-	if o := n.observe(); !same(o, w.store.now.Elsewhere[n.id]) {
+	if o := w.observe(n); !same(o, w.store.now.Elsewhere[n.id]) {
 		add("report", func() {
 			before := w.store.now
 			w.store.report(o)
@@ -90,7 +90,7 @@ func (w *World) agentWork(n *node) []Event {
 
 // news says whether planning would decide on anything.
 func (w *World) news(n *node) bool {
-	return slices.ContainsFunc(w.plan(n.agent.desired, n.observe()), func(s plan.Step) bool {
+	return slices.ContainsFunc(w.plan(n.agent.desired, w.observe(n)), func(s plan.Step) bool {
 		_, wait := s.(plan.Wait)
 		_, busy := n.agent.pending[s.Object()]
 		return !wait && !busy
@@ -193,6 +193,16 @@ func (w *World) failOvers() []Event {
 		return nil
 	}
 	var list []Event
+	for _, id := range w.ids() {
+		if w.net != nil && id != owner.id && d.Born {
+			list = append(list, Event{"fail over to " + string(id), func() {
+				w.store.failOver(app, id, w.store.now.Nodes[owner.id].BootID, map[cluster.DatasetID]string{data: ""})
+			}})
+		}
+	}
+	if w.net != nil {
+		return list
+	}
 	for _, id := range w.ids() {
 		c := w.store.now.Elsewhere[id].Copies[data]
 		truth := w.nodes[id].disks[data]

@@ -62,7 +62,7 @@ func (f *function) knows(n *node) cluster.Desired { return plan.Advance(n.agent.
 // permitted carries a step out where plan permits it.
 func (w *World) permitted(n *node, f *function, s plan.Step) bool {
 	d := f.knows(n)
-	if !plan.Permit(d, n.observe(), s) {
+	if !plan.Permit(d, w.observe(n), s) {
 		return false
 	}
 	return w.do(n, s, d)
@@ -175,7 +175,7 @@ func (w *World) cutOver(n *node, f *function, failed bool) {
 	case lastDelta:
 		each(release, func() bool { return w.ship(n, f, true) })
 	case release:
-		each(note, func() bool { return w.bugs.ReleaseUnproven || w.released(n, f) })
+		each(note, func() bool { return w.bugs.ReleaseUnproven || w.released(n, f) && w.giveAway(n, f) })
 	case note:
 		each(handOver, func() bool {
 			n.notes[m.ID] = m.Attempt
@@ -253,6 +253,9 @@ func (w *World) timeOut(f *function) {
 
 // ship sends a snapshot of each dataset to the target; the last only after everything has stopped.
 func (w *World) ship(n *node, f *function, last bool) bool {
+	if w.net != nil {
+		return !last || w.putDown(n, f)
+	}
 	to := w.nodes[f.latest.Target]
 	f.final = map[cluster.DatasetID]string{}
 	for _, id := range f.latest.Datasets {
@@ -294,7 +297,7 @@ func (w *World) receive(n, to *node, id cluster.DatasetID, s snap, full bool) bo
 func (w *World) released(n *node, f *function) bool {
 	for _, id := range f.latest.Datasets {
 		d := n.disks[id]
-		if n.writes(id) || n.mounted[id] || !slices.Equal(d.data, d.snaps[len(d.snaps)-1].data) {
+		if n.writes(id) || n.mounted[id] || w.net == nil && !slices.Equal(d.data, d.snaps[len(d.snaps)-1].data) {
 			return false
 		}
 	}
@@ -316,7 +319,7 @@ func (w *World) resume(n *node, f *function) {
 		}
 		f.at = start
 		for _, id := range m.Datasets {
-			if !w.head(n, f, id) {
+			if w.net == nil && !w.head(n, f, id) || w.net != nil && !w.pickUp(n, f, id) {
 				f.at = takeBack
 			}
 		}
@@ -341,6 +344,12 @@ func (w *World) resume(n *node, f *function) {
 			f.at = expose
 		}
 	case takeBack:
+		if w.net != nil { // the source waits for the volume
+			w.permitted(n, f, plan.StopContainer{Application: m.Applications[0]})
+			if w.putDown(n, f) {
+				w.giveAway(n, f)
+			}
+		}
 		w.ask(n, f, settle, api.MoveTransition{Action: api.ActionTakeBack, Reason: "not ready"})
 	case expose:
 		for _, id := range m.Datasets {

@@ -33,6 +33,9 @@ func (w *World) checkWriters(id cluster.DatasetID) {
 	if len(heard) > 1 {
 		w.broken("I1: %s is written and served by %v", id, heard)
 	}
+	if w.net != nil && len(writers) > 1 {
+		w.broken("I1: the one copy of %s is written by %v", id, writers)
+	}
 	for _, n := range heard {
 		m := w.store.now.Moves[d.Move]
 		switch {
@@ -45,7 +48,8 @@ func (w *World) checkWriters(id cluster.DatasetID) {
 		}
 	}
 	for _, n := range writers {
-		if c := w.nodes[n].disks[id]; d.Owner != n && c.scratch == "" {
+		// On network storage one who was just taken off may still have the volume, unheard: nobody else has it then.
+		if c := w.nodes[n].disks[id]; w.net == nil && d.Owner != n && c.scratch == "" {
 			w.broken("I1: %s writes to %s, which %s owns", n, id, d.Owner)
 		}
 	}
@@ -56,6 +60,10 @@ func (w *World) checkWriters(id cluster.DatasetID) {
 func (w *World) checkAcked(id cluster.DatasetID) {
 	d := w.store.now.Datasets[id]
 	m := w.store.now.Moves[d.Move]
+	if w.net != nil {
+		w.checkData(id, w.truth(id).data, "in the store")
+		return
+	}
 	if m.Phase == cluster.MoveHandedOver {
 		w.checkCopy(id, m.Source)
 		w.checkCopy(id, m.Target)
@@ -65,14 +73,18 @@ func (w *World) checkAcked(id cluster.DatasetID) {
 }
 
 func (w *World) checkCopy(id cluster.DatasetID, at cluster.NodeID) {
-	c, acked := w.nodes[at].disks[id], w.acked[id]
+	c := w.nodes[at].disks[id]
 	has := c.data
 	if len(c.snaps) > 0 && (!c.head || c.epoch < c.snaps[len(c.snaps)-1].Epoch) {
 		has = c.snaps[len(c.snaps)-1].data
 	}
-	for _, n := range acked {
+	w.checkData(id, has, "on "+string(at))
+}
+
+func (w *World) checkData(id cluster.DatasetID, has []int, where string) {
+	for _, n := range w.acked[id] {
 		if count(has, n) != 1 {
-			w.broken("I12: write %d to %s, which a client was answered, is %d times on %s", n, id, count(has, n), at)
+			w.broken("I12: write %d to %s, which a client was answered, is %d times %s", n, id, count(has, n), where)
 			return
 		}
 	}
@@ -125,6 +137,12 @@ func (w *World) checkRelease(id cluster.DatasetID, old, d cluster.Dataset, befor
 		return // a take-back of a tentative epoch
 	}
 	from, to := w.nodes[old.Owner], w.nodes[d.Owner]
+	if w.net != nil {
+		if now := w.store.now.Nodes[from.id]; w.net.volumes[id].holder == from.id && (now.Fence == nil || now.Fence.BootID != from.bootID() && from.up) {
+			w.broken("I3: %s was handed over while %s had it attached", id, from.id)
+		}
+		return
+	}
 	c, arrived := from.disks[id], to.disks[id].snaps
 	switch {
 	case from.writes(id) || from.mounted[id]:
@@ -162,7 +180,11 @@ func (w *World) checkStep(n *node, s plan.Step) {
 		if c := n.disks[s.Dataset]; len(c.snaps) < 2 {
 			w.broken("I10: %s prunes the last snapshot of %s", n.id, s.Dataset)
 		}
-	case plan.MakeHead, plan.Unmount, plan.Resize, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
+	case plan.Evict:
+		if from := w.nodes[cluster.NodeID(s.Machine)]; from.writes(s.Dataset) || from.mounted[s.Dataset] {
+			w.broken("I3: %s takes %s from %s, which can write to it", n.id, s.Dataset, s.Machine)
+		}
+	case plan.MakeHead, plan.Attach, plan.Detach, plan.Unmount, plan.Resize, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
 		plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove, plan.Wait:
 	}
 }
@@ -175,6 +197,12 @@ func (w *World) checkRight(n *node, id cluster.DatasetID, verb string) {
 		return
 	}
 	d := w.store.now.Datasets[id]
+	if w.net != nil { // what was read decides, and who has the volume
+		if !n.believesToOwn(id) || w.net.volumes[id].holder != n.id && !w.net.shared {
+			w.broken("I8: %s %s %s without a right to it", n.id, verb, id)
+		}
+		return
+	}
 	if c := n.disks[id]; d.Owner != n.id && c.scratch == "" {
 		w.broken("I8: %s %s %s, which %s owns", n.id, verb, id, d.Owner)
 	}

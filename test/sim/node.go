@@ -68,11 +68,11 @@ func (n *node) bootID() string { return fmt.Sprintf("%s-boot%d", n.id, n.boot) }
 
 // writes is W(n,d): a process here can change the dataset's bytes.
 func (n *node) writes(id cluster.DatasetID) bool {
-	if n.up && n.lingers[id] {
+	if n.up && n.lingers[id] && n.disks[id].head {
 		return true
 	}
 	for _, b := range n.boxes {
-		if n.up && b.state == cluster.ContainerRunning && slices.Contains(b.datasets, id) {
+		if n.up && b.state == cluster.ContainerRunning && slices.Contains(b.datasets, id) && n.disks[id].head {
 			return true
 		}
 	}
@@ -172,7 +172,7 @@ func (n *node) do(s plan.Step, applications map[string]cluster.Application) bool
 		return n.gate(s.Application, false)
 	case plan.Resize, plan.Wait:
 		return true
-	case plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+	case plan.Attach, plan.Detach, plan.Evict, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
 	}
 	return false
 }
@@ -299,6 +299,7 @@ type message struct {
 	move     cluster.MoveID
 	what     string
 	change   api.MoveTransition
-	carried  cluster.Move // as the sender knows it
+	carried  cluster.Move      // as the sender knows it
+	volume   cluster.DatasetID // to attach
 	final    map[cluster.DatasetID]string
 }

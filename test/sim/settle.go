@@ -94,7 +94,7 @@ func (w *World) pass() {
 		for _, object := range sorted(n.agent.pending) {
 			w.Happen(Event{"do", func() { w.carryOut(n, object) }})
 		}
-		if o := n.observe(); !same(o, w.store.now.Elsewhere[id]) {
+		if o := w.observe(n); !same(o, w.store.now.Elsewhere[id]) {
 			w.store.report(o)
 		}
 	}
@@ -110,6 +110,9 @@ func (w *World) underWay(n *node, f *function) bool {
 func (w *World) fingerprint() string {
 	var b strings.Builder
 	fmt.Fprint(&b, w.store.now.Revision)
+	if w.net != nil {
+		fmt.Fprint(&b, w.net.volumes)
+	}
 	for _, id := range w.ids() {
 		n := w.nodes[id]
 		fmt.Fprint(&b, n.disks, n.mounted, n.boxes, n.agent.desired.Revision, len(n.agent.pending))
@@ -125,7 +128,7 @@ func (w *World) standing() []string {
 	var list []string
 	for _, id := range w.ids() {
 		n := w.nodes[id]
-		for _, s := range w.plan(n.agent.desired, n.observe()) {
+		for _, s := range w.plan(n.agent.desired, w.observe(n)) {
 			list = append(list, fmt.Sprintf("%s %+v", id, s))
 		}
 	}
@@ -145,7 +148,7 @@ func (w *World) checkSettled() {
 	}
 	for _, id := range w.ids() {
 		n := w.nodes[id]
-		for _, s := range w.plan(n.agent.desired, n.observe()) {
+		for _, s := range w.plan(n.agent.desired, w.observe(n)) {
 			wait, ok := s.(plan.Wait)
 			if !ok || !w.failedOver || !strings.HasPrefix(wait.Reason, "divergent") {
 				w.broken("I14: %s still has to %s %s: %+v", id, s.Kind(), s.Object(), s)
@@ -153,7 +156,9 @@ func (w *World) checkSettled() {
 		}
 	}
 	for id := range now.Datasets {
-		w.checkCopy(id, now.Datasets[id].Owner)
+		if w.net == nil {
+			w.checkCopy(id, now.Datasets[id].Owner)
+		}
 	}
 }
 

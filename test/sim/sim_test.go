@@ -22,10 +22,10 @@ var (
 )
 
 // wander runs random courses and returns the first that breaks the law, any where it is empty.
-func wander(law string, next sim.Planner, bugs sim.Bugs, n int, watch func(sim.Course, *sim.World)) (sim.Options, sim.Course, *sim.World) {
+func wander(law string, next sim.Planner, bugs sim.Bugs, network bool, n int, watch func(sim.Course, *sim.World)) (sim.Options, sim.Course, *sim.World) {
 	for seed := *first; seed < *first+uint64(n); seed++ {
 		r := rand.New(rand.NewPCG(seed, 0))
-		o := sim.Options{Plan: next, Bugs: bugs, Length: r.IntN(700), Trouble: []float64{0, 0.01, 0.03, 0.1, 0.3}[r.IntN(5)]}
+		o := sim.Options{Plan: next, Bugs: bugs, Network: network, Length: r.IntN(700), Trouble: []float64{0, 0.01, 0.03, 0.1, 0.3}[r.IntN(5)]}
 		c, w := sim.Wander(o, r)
 		if breaks(w, law) {
 			return o, c, w
@@ -42,12 +42,25 @@ func breaks(w *sim.World, law string) bool {
 // TestEveryCourseOfEventsKeepsTheLaws lets anything happen in any order and checks the laws after each event,
 // and that the cluster comes to rest when the faults are over.
 func TestEveryCourseOfEventsKeepsTheLaws(t *testing.T) {
+	for _, kind := range kinds() {
+		t.Run(kind.name, func(t *testing.T) { everyCourse(t, kind.network) })
+	}
+}
+
+type kind struct {
+	name    string
+	network bool
+}
+
+func kinds() []kind { return []kind{{"peer to peer", false}, {"network storage", true}} }
+
+func everyCourse(t *testing.T, network bool) {
 	n := *courses
 	if testing.Short() {
 		n /= 10
 	}
 	ends := map[cluster.MovePhase]int{}
-	o, c, w := wander("", plan.Next, sim.Bugs{}, n, func(_ sim.Course, w *sim.World) {
+	o, c, w := wander("", plan.Next, sim.Bugs{}, network, n, func(_ sim.Course, w *sim.World) {
 		for p, n := range w.Phases() {
 			ends[p] += n
 		}
@@ -106,43 +119,57 @@ func TestLawsNoticePlantedBugs(t *testing.T) {
 		bugs    sim.Bugs
 		planner sim.Planner
 		random  bool // found only by random courses
+		network bool
 	}{
-		{"a source starts after a mere read", "I3", sim.Bugs{}, unaborted, false},
+		{"a source starts after a mere read", "I3", sim.Bugs{}, unaborted, false, false},
 		{"the loop fights the cut-over", "I3", sim.Bugs{}, planner(func(_ *cluster.Desired, o *cluster.Observed) {
 			for id := range o.Claims {
 				o.Claims[id] = false
 			}
-		}), true},
+		}), true, false},
 		{"a node acts on another boot's reading", "I8", sim.Bugs{KeepsReading: true}, planner(func(d *cluster.Desired, o *cluster.Observed) {
 			n := d.Nodes[o.Node]
 			n.BootID = o.BootID
 			d.Nodes[o.Node] = n
-		}), true},
+		}), true, false},
 		{"a tentative target counts as committed", "I", sim.Bugs{}, planner(func(d *cluster.Desired, _ *cluster.Observed) {
 			phase(d, cluster.MoveHandedOver, cluster.MoveCommitted)
-		}), false},
+		}), false, false},
 		{"a divergent head is dropped", "I10", sim.Bugs{}, planner(func(_ *cluster.Desired, o *cluster.Observed) {
 			for id, c := range o.Copies {
 				c.Divergent = false
 				o.Copies[id] = c
 			}
-		}), true},
+		}), true, false},
 		{"a scratch head counts as ordinary", "I14", sim.Bugs{}, planner(func(d *cluster.Desired, o *cluster.Observed) {
 			for id, c := range o.Copies {
 				c.Scratch = ""
 				o.Copies[id] = c
 			}
-		}), false},
-		{"the release is not proven", "I", sim.Bugs{ReleaseUnproven: true}, plan.Next, false},
-		{"stopped before cutting is stored", "rule 2", sim.Bugs{StopBeforeCutting: true}, plan.Next, false},
-		{"the gate opens before the commit", "I5", sim.Bugs{OpenBeforeCommit: true}, plan.Next, false},
-		{"take-back after a commit", "I6", sim.Bugs{TakeBackAfterCommit: true}, plan.Next, false},
-		{"commit after a take-back", "I6", sim.Bugs{CommitAfterTakeBack: true}, plan.Next, false},
-		{"the hand-over compares no phase", "I", sim.Bugs{HandOverUncompared: true}, plan.Next, false},
+		}), false, false},
+		{"the release is not proven", "I", sim.Bugs{ReleaseUnproven: true}, plan.Next, false, false},
+		{"stopped before cutting is stored", "rule 2", sim.Bugs{StopBeforeCutting: true}, plan.Next, false, false},
+		{"the gate opens before the commit", "I5", sim.Bugs{OpenBeforeCommit: true}, plan.Next, false, false},
+		{"take-back after a commit", "I6", sim.Bugs{TakeBackAfterCommit: true}, plan.Next, false, false},
+		{"commit after a take-back", "I6", sim.Bugs{CommitAfterTakeBack: true}, plan.Next, false, false},
+		{"the hand-over compares no phase", "I", sim.Bugs{HandOverUncompared: true}, plan.Next, false, false},
+
+		{"the release of a volume is not proven", "I", sim.Bugs{ReleaseUnproven: true}, plan.Next, false, true},
+		{"the source stays attached", "I3", sim.Bugs{KeepsVolume: true}, plan.Next, false, true},
+		{"a store that attaches to two machines", "I1", sim.Bugs{SharedVolumes: true}, plan.Next, true, true},
+		{"the gate opens before the commit, on network storage", "I5", sim.Bugs{OpenBeforeCommit: true}, plan.Next, false, true},
+		{"a volume is taken from who is not fenced", "I3", sim.Bugs{}, planner(func(d *cluster.Desired, _ *cluster.Observed) {
+			for id, n := range d.Nodes {
+				n.Fence = &cluster.Fence{BootID: n.BootID}
+				if id != d.Datasets["d1"].Owner {
+					d.Nodes[id] = n
+				}
+			}
+		}), true, true},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			if !bug.random {
-				if _, wrong := matrix(bug.law, bug.planner, bug.bugs); wrong == "" {
+				if _, wrong := matrix(bug.law, bug.planner, bug.bugs, bug.network); wrong == "" {
 					t.Fatal("no law noticed")
 				}
 				return
@@ -150,7 +177,7 @@ func TestLawsNoticePlantedBugs(t *testing.T) {
 			if testing.Short() {
 				t.Skip("found only by a longer search, which a short run leaves out")
 			}
-			_, c, w := wander(bug.law, bug.planner, bug.bugs, 1500, func(sim.Course, *sim.World) {})
+			_, c, w := wander(bug.law, bug.planner, bug.bugs, bug.network, 1500, func(sim.Course, *sim.World) {})
 			if w == nil {
 				t.Fatal("no law noticed")
 			}
@@ -160,7 +187,7 @@ func TestLawsNoticePlantedBugs(t *testing.T) {
 }
 
 // matrix strikes a move at every event with every fault and every fate of what is under way; it returns the first that breaks the law, any where it is empty.
-func matrix(law string, next sim.Planner, bugs sim.Bugs) (cases int, wrong string) {
+func matrix(law string, next sim.Planner, bugs sim.Bugs, network bool) (cases int, wrong string) {
 	stride := 1
 	if testing.Short() {
 		stride = 5
@@ -168,7 +195,7 @@ func matrix(law string, next sim.Planner, bugs sim.Bugs) (cases int, wrong strin
 	for _, fault := range sim.Faults() {
 		for _, fate := range sim.Fates() {
 			for k := 0; k < 250; k += stride {
-				w, going := sim.Strike(sim.Options{Plan: next, Bugs: bugs}, k, fault, fate)
+				w, going := sim.Strike(sim.Options{Plan: next, Bugs: bugs, Network: network}, k, fault, fate)
 				if breaks(w, law) {
 					return cases, fmt.Sprintf("after %d events %s, requests %s:\n%s\n%s", k, fault, fate, strings.Join(w.Wrong(), "\n"), w.Describe())
 				}
@@ -184,12 +211,16 @@ func matrix(law string, next sim.Planner, bugs sim.Bugs) (cases int, wrong strin
 
 // TestFaultAtEveryPointOfAMove is predicate I13 for every prefix of the move.
 func TestFaultAtEveryPointOfAMove(t *testing.T) {
-	cases, wrong := matrix("", plan.Next, sim.Bugs{})
-	if wrong != "" {
-		t.Fatal(wrong)
-	}
-	t.Logf("%d cases", cases)
-	if cases < 700 {
-		t.Errorf("only %d cases: the move was over too soon", cases)
+	for _, kind := range kinds() {
+		t.Run(kind.name, func(t *testing.T) {
+			cases, wrong := matrix("", plan.Next, sim.Bugs{}, kind.network)
+			if wrong != "" {
+				t.Fatal(wrong)
+			}
+			t.Logf("%d cases", cases)
+			if cases < 700 {
+				t.Errorf("only %d cases: the move was over too soon", cases)
+			}
+		})
 	}
 }

@@ -28,11 +28,14 @@ type Bugs struct {
 	CommitAfterTakeBack bool
 	HandOverUncompared  bool // the hand-over does not compare the phase
 	KeepsReading        bool // an agent acts on what its predecessor had read
+	KeepsVolume         bool // the source hands a volume of network storage over and stays attached
+	SharedVolumes       bool // the store attaches a volume to two machines at once
 }
 
 // World is the cluster with everything that is on its way.
 type World struct {
 	store   *store
+	net     *shelf // nil where the nodes keep their data themselves
 	nodes   map[cluster.NodeID]*node
 	post    []message
 	plan    Planner
@@ -56,12 +59,15 @@ const (
 )
 
 // New returns a cluster of the named nodes in which one application is to run on the first.
-func New(next Planner, bugs Bugs, names ...cluster.NodeID) *World {
+func New(next Planner, bugs Bugs, network bool, names ...cluster.NodeID) *World {
 	w := &World{
 		store: newStore(), nodes: map[cluster.NodeID]*node{}, plan: next, bugs: bugs,
 		acked: map[cluster.DatasetID][]int{}, owners: map[string]cluster.NodeID{},
 	}
 	w.store.loose = bugs
+	if network {
+		w.net = &shelf{volumes: map[cluster.DatasetID]volume{}, shared: bugs.SharedVolumes}
+	}
 	for _, id := range names {
 		w.nodes[id] = newNode(id)
 	}
@@ -116,6 +122,15 @@ func (w *World) connect(n *node) {
 	w.read(n, w.store.now.Revision)
 }
 
+// observe is what the agent's discovery finds.
+func (w *World) observe(n *node) cluster.Observed {
+	o := n.observe()
+	if w.net != nil {
+		w.seen(n, &o)
+	}
+	return o
+}
+
 // read moves the agent's desired state to a revision.
 func (w *World) read(n *node, r cluster.Revision) {
 	d := w.store.history[r]
@@ -135,7 +150,7 @@ func (w *World) read(n *node, r cluster.Revision) {
 
 // round plans once; the decided steps are carried out one by one by later events.
 func (w *World) round(n *node) {
-	o := n.observe()
+	o := w.observe(n)
 	for _, s := range w.plan(n.agent.desired, o) {
 		if _, wait := s.(plan.Wait); wait {
 			continue
@@ -166,7 +181,10 @@ func (w *World) carryOut(n *node, object string) {
 		ask(s.Move, api.MoveTransition{Action: api.ActionTakeBack, Reason: s.Reason})
 	case plan.CleanMove:
 		ask(s.Move, api.MoveTransition{Action: api.ActionClean})
-	case plan.CreateVolume, plan.MakeHead, plan.Mount, plan.Unmount, plan.DropHead, plan.DestroyCopy, plan.Resize, plan.PruneSnapshot,
+	case plan.Attach:
+		// The store's own work outlives who asked for it.
+		w.send(message{from: n.id, agent: n.agent, what: "attach", volume: s.Dataset})
+	case plan.CreateVolume, plan.MakeHead, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead, plan.DestroyCopy, plan.Resize, plan.PruneSnapshot,
 		plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate, plan.Wait:
 		w.do(n, s, d)
 	}
@@ -189,8 +207,12 @@ func (w *World) deliver(i int, again bool) {
 	if !again {
 		w.post = slices.Delete(slices.Clone(w.post), i, i+1)
 	}
-	if m.to != "" {
+	switch {
+	case m.to != "":
 		w.deliverToPeer(m)
+		return
+	case m.volume != "":
+		w.attach(w.nodes[m.from], m.volume)
 		return
 	}
 	before := w.store.now
@@ -238,12 +260,12 @@ func (w *World) deliverToPeer(m message) {
 func (w *World) prepare(n *node, m message) error {
 	d := plan.Advance(n.agent.desired, m.carried)
 	for _, id := range m.carried.Datasets {
-		if n.disks[id].head {
+		if n.disks[id].head { // or has the volume, on network storage
 			return errRefused
 		}
 	}
 	for _, name := range m.carried.Applications {
-		if s := (plan.CreateContainer{Application: name}); !plan.Permit(d, n.observe(), s) || !w.do(n, s, d) {
+		if s := (plan.CreateContainer{Application: name}); !plan.Permit(d, w.observe(n), s) || !w.do(n, s, d) {
 			return errRefused
 		}
 	}
@@ -253,5 +275,10 @@ func (w *World) prepare(n *node, m message) error {
 // do carries a step out and checks what it may not do.
 func (w *World) do(n *node, s plan.Step, d cluster.Desired) bool {
 	w.checkStep(n, s)
+	if w.net != nil {
+		if done, handled := w.doAttached(n, s); handled {
+			return done
+		}
+	}
 	return n.do(s, d.Applications)
 }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/plan"
+)
+
+// attaches says whether the datasets are volumes of network storage, of which there is nothing to copy.
+func (n *Node) attaches() bool { return n.Pool.Capabilities().Attaches }
+
+// expect looks for volumes of network storage in their store.
+func (n *Node) expect(ctx context.Context, sets []cluster.Dataset) error {
+	if !n.attaches() {
+		return nil
+	}
+	var ids []cluster.DatasetID
+	for _, d := range sets {
+		ids = append(ids, d.ID)
+	}
+	return n.Pool.Expect(ctx, ids)
+}
+
+// settleVolumes is what is left of the copy phase where there is nothing to copy: the hook, so that the stop has less to
+// write out, and the prediction.
+func (r *run) settleVolumes(ctx context.Context) error {
+	if r.hooked() {
+		if err := r.quiesce(ctx); err != nil {
+			return err
+		}
+	}
+	desired, _ := r.node.View()
+	predicted, _ := predictGap(r.move, r.apps, desired, usualAttach)
+	r.times.change(func(rep *cluster.MoveReport) { rep.Converged, rep.PredictedGap = true, predicted })
+	return nil
+}
+
+// letGo takes a volume off this node for good: unmounted, shown to be open nowhere, and detached, which its store confirms.
+func (s *set) letGo(ctx context.Context) error {
+	if err := s.run.node.unmountVolume(ctx, s.run.ground, s.run.times, s.dataset.ID); err != nil {
+		return err
+	}
+	return s.run.node.detachVolume(ctx, s.run.ground, s.run.times, s.dataset.ID)
+}
+
+func (n *Node) unmountVolume(ctx context.Context, g *ground, times *timeline, id cluster.DatasetID) error {
+	done := times.measure("unmount and proof")
+	if err := g.do(plan.Unmount{Dataset: id}, func() error { return n.Pool.Unmount(ctx, id) }); err != nil {
+		return err
+	}
+	if err := n.Pool.Released(ctx, id, ""); err != nil {
+		return fmt.Errorf("prove that dataset %s is released: %w", id, err)
+	}
+	done(0)
+	return nil
+}
+
+func (n *Node) detachVolume(ctx context.Context, g *ground, times *timeline, id cluster.DatasetID) error {
+	done := times.measure("detach")
+	if err := g.do(plan.Detach{Dataset: id}, func() error { return n.Pool.Detach(ctx, id) }); err != nil {
+		return err
+	}
+	done(0)
+	return nil
+}
+
+// pickUp attaches and mounts a volume on the target.
+func (w *waking) pickUp(ctx context.Context, d cluster.Dataset) error {
+	done := w.times.measure("attach")
+	err := w.ground.do(plan.Attach{Dataset: d.ID, Epoch: d.Epoch}, func() error { return w.node.Pool.Attach(ctx, d.ID) })
+	if err != nil {
+		return err
+	}
+	done(0)
+	done = w.times.measure("mount")
+	err = w.ground.do(plan.Mount{Dataset: d.ID, Epoch: d.Epoch}, func() error {
+		if err := w.node.Pool.SetEpoch(ctx, d.ID, d.Epoch, ""); err != nil {
+			return err
+		}
+		_, err := w.node.Pool.Mount(ctx, d.ID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	done(0)
+	return nil
+}
+
+// putBack takes the volumes off this node, the target, before they are given back: there is no other copy that the source could
+// go on with. What cannot be put back now the agent's plan goes on with; the source gets the volume when that is done.
+func (w *waking) putBack(ctx context.Context) error {
+	var errs []error
+	for _, app := range w.apps {
+		errs = append(errs, w.ground.do(plan.StopContainer{Application: app.Name, Reason: "its move is given back"}, func() error {
+			signal, timeout := StopOf(app)
+			return w.node.Engine.Stop(ctx, app.Name, signal, timeout)
+		}))
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range w.datasets {
+		g.Go(func() error {
+			if err := w.node.unmountVolume(ctx, w.ground, w.times, d.ID); err != nil {
+				return err
+			}
+			return w.node.detachVolume(ctx, w.ground, w.times, d.ID)
+		})
+	}
+	return errors.Join(append(errs, g.Wait())...)
+}

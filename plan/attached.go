@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package plan
+
+import (
+	"fmt"
+
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// attaches says whether this node's storage is network storage: one volume, attached where it is used.
+func (v view) attaches() bool { return v.seen.Storage.Capabilities.Attaches }
+
+// take brings the owner's volume of network storage to where it can be used. Only a dataset that was never born is made
+// and formatted; what is missing of a born one is somebody's data.
+func (v view) take(d cluster.Dataset, c cluster.Copy) Step {
+	wait := func(format string, args ...any) Step {
+		return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case !d.Born && !c.Head:
+		return v.bear(d, c)
+	case c.Volume == "":
+		return wait("its volume is not in the store; it is not made anew")
+	case c.Device == "" && v.fencedMachine(c.Holder):
+		return Evict{Dataset: d.ID, Epoch: d.Epoch, Machine: c.Holder}
+	case c.Device == "":
+		return Attach{Dataset: d.ID, Epoch: d.Epoch}
+	case !c.Head:
+		return wait("its volume %s carries no filesystem; it is not formatted anew", c.Volume)
+	case stale(d, c) != "":
+		return wait("%s", stale(d, c))
+	case c.Mounted == "" || c.Epoch != d.Epoch:
+		return Mount{Dataset: d.ID, Epoch: d.Epoch}
+	case v.seen.Storage.Capabilities.Resizes && c.Size < d.Size:
+		return Resize{Dataset: d.ID, Size: d.Size}
+	}
+	return nil
+}
+
+// putDown gives back a volume of network storage that another node owns. What the volume holds is the same for its owner,
+// so there is nothing to keep here. The store may have it attached here while the kernel has no device, after a boot.
+func (v view) putDown(d cluster.Dataset, c cluster.Copy) Step {
+	switch {
+	case c.Device == "" && (c.Holder == "" || c.Holder != v.seen.Storage.Machine):
+		return nil
+	case c.Epoch > d.Epoch:
+		return Wait{About: DatasetObject(d.ID), Reason: "its data is newer than the desired state that was read"}
+	case c.Mounted != "":
+		return v.unmount(c)
+	}
+	return Detach{Dataset: d.ID}
+}
+
+// fencedMachine says whether a machine, by the store's name, is a node that has been declared off in its present boot.
+func (v view) fencedMachine(machine string) bool {
+	if machine == "" {
+		return false
+	}
+	n, known := v.desired.Nodes[v.nodeOf(machine)]
+	return known && n.Fence != nil && n.Fence.BootID == n.BootID
+}
+
+// nodeOf is the other node that has a name in the store; none is empty.
+func (v view) nodeOf(machine string) cluster.NodeID {
+	for _, id := range sorted(v.desired.Elsewhere) {
+		_, known := v.desired.Nodes[id]
+		if known && id != v.me && v.desired.Elsewhere[id].Storage.Machine == machine {
+			return id
+		}
+	}
+	return ""
+}
+
+// twin is another node with this node's name in the store: what one has attached, the store would let the other have too.
+func (v view) twin() cluster.NodeID {
+	if !v.attaches() || v.seen.Storage.Machine == "" {
+		return ""
+	}
+	return v.nodeOf(v.seen.Storage.Machine)
+}
+
+// mayAttach permits reaching for a volume to whom it belongs. That two nodes never have it the store sees to.
+func (v view) mayAttach(id cluster.DatasetID, epoch cluster.Epoch) bool {
+	d, ok := v.desired.Datasets[id]
+	return ok && v.attaches() && v.twin() == "" && d.Owner == v.me && !d.Deleted && d.Epoch == epoch && v.free(d.Move, false)
+}
+
+// mayDetach permits giving a volume back: as unmounting, once it is not mounted.
+func (v view) mayDetach(id cluster.DatasetID) bool {
+	return v.seen.Copies[id].Mounted == "" && v.twin() == "" && v.mayUnmount(id)
+}
