@@ -16,15 +16,35 @@ import (
 	"github.com/flocker-project/flocker/internal/run"
 )
 
+// limit is how long a program may say nothing. What it does is done at once or, such as replaying a log, within seconds.
+const limit = 2 * time.Minute
+
 // zfs runs the program and returns what it printed.
 func (d *Driver) zfs(ctx context.Context, args ...string) ([]byte, error) {
-	out, err := run.Command(ctx, "zfs", args...).Output()
-	return out, sentinel(err)
+	return d.output(ctx, "zfs", args)
 }
 
 func (d *Driver) zpool(ctx context.Context, args ...string) ([]byte, error) {
-	out, err := run.Command(ctx, "zpool", args...).Output()
-	return out, sentinel(err)
+	return d.output(ctx, "zpool", args)
+}
+
+// output runs a program that ends soon. One that the kernel holds cannot even be killed, and is left to itself.
+func (d *Driver) output(ctx context.Context, program string, args []string) ([]byte, error) {
+	bounded, cancel := context.WithTimeoutCause(ctx, d.limit, errSilent)
+	defer cancel()
+	var out []byte
+	err := backend.UnlessEnded(bounded, func() error {
+		said, err := run.Command(bounded, program, args...).Output()
+		out = said
+		return err
+	})
+	if err == nil {
+		return out, nil
+	}
+	if errors.Is(context.Cause(bounded), errSilent) {
+		return nil, fmt.Errorf("%s %s has not ended within %s: %w", program, strings.Join(args, " "), d.limit, errSilent)
+	}
+	return nil, sentinel(err)
 }
 
 func (d *Driver) set(ctx context.Context, name, property, value string) error {

@@ -27,6 +27,9 @@ const daemonName = "zfs-fuse"
 // before that is refused, and some refusals (of a mount above all) leave a reference behind, with which the filesystem can never be destroyed. It is
 // ErrBusy where somebody still holds the filesystem. The kernel's ZFS lets go with the unmount.
 func (d *Driver) letGo(ctx context.Context, name string) error {
+	if err := d.unanchor(ctx, name); err != nil {
+		return err
+	}
 	dev := d.known(name).dev
 	if dev == 0 {
 		return nil

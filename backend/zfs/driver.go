@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/mount"
 )
 
 // Config says where the datasets are.
@@ -35,6 +37,7 @@ type Driver struct {
 	parent    string
 	owner     string // the mark of parent, and the first part of the names below it
 	mountRoot string
+	limit     time.Duration
 	altroot   string // what the pool's mount points are below; empty where it is the root
 	can       abilities
 	log       *slog.Logger
@@ -50,6 +53,8 @@ type state struct {
 	probing   bool   // mounted for a look, not for use
 	receiving bool   // something is received into it
 	dev       uint64 // device number of its last mount
+	anchor    *mount.Anchor
+	asked     *question
 }
 
 var _ interface {
@@ -69,7 +74,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error)
 	if config.MountRoot == "" {
 		config.MountRoot = backend.DefaultMountRoot
 	}
-	d := &Driver{parent: config.Pool, mountRoot: filepath.Clean(config.MountRoot), log: log, lines: map[string]*state{}}
+	d := &Driver{parent: config.Pool, mountRoot: filepath.Clean(config.MountRoot), limit: limit, log: log, lines: map[string]*state{}}
 	if err := d.enter(ctx); err != nil {
 		return nil, fmt.Errorf("zfs: %w", err)
 	}
@@ -80,7 +85,18 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error)
 }
 
 // Close gives the parent free. What is mounted stays so.
-func (d *Driver) Close() error { return d.lock.Close() }
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, s := range d.lines {
+		if s.anchor != nil {
+			errs = append(errs, s.anchor.Close())
+			s.anchor = nil
+		}
+	}
+	return errors.Join(append(errs, d.lock.Close())...)
+}
 
 // Space is what the parent filesystem may still take, and that with what it has.
 func (d *Driver) Space(ctx context.Context) (free, total int64, err error) {

@@ -106,7 +106,7 @@ func (d *Driver) scrap(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		if err := d.unmountAll(name); err != nil {
+		if err := d.unmountAll(ctx, name); err != nil {
 			return err
 		}
 		if err := d.letGo(ctx, name); err != nil {

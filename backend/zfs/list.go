@@ -4,6 +4,7 @@ package zfs
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -27,14 +28,18 @@ func (d *Driver) List(ctx context.Context) ([]cluster.Copy, error) {
 			continue
 		}
 		seen[l.dataset] = true
-		if c := d.describe(l.dataset, t.of(l.dataset), table); c.Head || len(c.Snapshots) > 0 {
+		c, err := d.describe(ctx, l.dataset, t.of(l.dataset), table)
+		if err != nil {
+			return nil, err
+		}
+		if c.Head || len(c.Snapshots) > 0 {
 			copies = append(copies, c)
 		}
 	}
 	return copies, nil
 }
 
-func (d *Driver) describe(id cluster.DatasetID, ls lines, table []mount.Entry) cluster.Copy {
+func (d *Driver) describe(ctx context.Context, id cluster.DatasetID, ls lines, table []mount.Entry) (cluster.Copy, error) {
 	c := cluster.Copy{Dataset: id}
 	for _, l := range ls {
 		if l.ending == endingWhole {
@@ -49,15 +54,21 @@ func (d *Driver) describe(id cluster.DatasetID, ls lines, table []mount.Entry) c
 	backend.SortSnapshots(c.Snapshots)
 	head := ls.head()
 	if head == nil {
-		return c
+		return c, nil
 	}
 	c.Head, c.Epoch, c.Scratch = true, head.head.Epoch, head.head.Scratch
 	c.Size, c.Used = head.refquota, head.referenced
-	if at, ok := mounted(table, head); ok && !d.known(head.name).probing && !dead(at.Point) {
-		c.Mounted = at.Point
+	if at, ok := mounted(table, head); ok && !d.known(head.name).probing {
+		dead, err := d.dead(ctx, head.name, at.Point)
+		if err != nil {
+			return c, fmt.Errorf("dataset %s: %w", id, err)
+		}
+		if !dead {
+			c.Mounted = at.Point
+		}
 	}
 	c.Divergent = d.diverged(ls, c)
-	return c
+	return c, nil
 }
 
 // diverged says whether the head has writes beyond the newest snapshot, as far as transaction groups have brought it. One

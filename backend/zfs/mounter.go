@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/mount"
@@ -29,11 +27,11 @@ func (d *Driver) Mount(ctx context.Context, id cluster.DatasetID, path string) e
 		if !ofLine(on, head.name) {
 			return fmt.Errorf("%w: %s is mounted on %s", backend.ErrBusy, on.Source, path)
 		}
-		if !dead(path) {
-			return nil
+		if dead, err := d.dead(ctx, head.name, path); err != nil || !dead {
+			return err
 		}
-		if err := mount.Unmount(path); err != nil {
-			return busy(err)
+		if err := d.unmount(ctx, on, head.name); err != nil {
+			return err
 		}
 	}
 	if head.mountpoint != path {
@@ -80,12 +78,6 @@ func (d *Driver) mountAt(ctx context.Context, name, point string, readOnly bool)
 	return nil
 }
 
-// dead says that the daemon behind a mount is gone.
-func dead(point string) bool {
-	var fs unix.Statfs_t
-	return errors.Is(unix.Statfs(point, &fs), unix.ENOTCONN)
-}
-
 // Unmount undoes every mount of the head in this mount namespace.
 func (d *Driver) Unmount(ctx context.Context, id cluster.DatasetID) error {
 	ls, err := d.look(ctx, id)
@@ -93,7 +85,7 @@ func (d *Driver) Unmount(ctx context.Context, id cluster.DatasetID) error {
 		return err
 	}
 	for _, l := range ls {
-		err := d.unmountAll(l.name)
+		err := d.unmountAll(ctx, l.name)
 		if errors.Is(err, backend.ErrBusy) {
 			return errors.Join(err, backend.Unused(ctx, d.target(l.name)))
 		}
@@ -105,7 +97,7 @@ func (d *Driver) Unmount(ctx context.Context, id cluster.DatasetID) error {
 }
 
 // unmountAll undoes the mounts of a whole filesystem, the latest first.
-func (d *Driver) unmountAll(name string) error {
+func (d *Driver) unmountAll(ctx context.Context, name string) error {
 	table, err := mount.Table()
 	if err != nil {
 		return err
@@ -114,15 +106,23 @@ func (d *Driver) unmountAll(name string) error {
 		if !ofLine(e, name) {
 			continue
 		}
-		// Asking is also a barrier: what the kernel still has to tell zfs-fuse of closed files it would drop with the unmount, and the
-		// daemon would wait for it for ever.
-		alive := !dead(e.Point)
-		d.know(name, func(s *state) { s.dev, s.settled = e.Dev, alive })
-		if err := mount.Unmount(e.Point); err != nil {
-			return busy(err)
+		if err := d.unmount(ctx, e, name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (d *Driver) unmount(ctx context.Context, e mount.Entry, name string) error {
+	dead, err := d.dead(ctx, name, e.Point)
+	if err != nil {
+		return err
+	}
+	if d.can.fuse && !dead {
+		return d.weigh(ctx, e, name)
+	}
+	d.know(name, func(s *state) { s.dev, s.settled = e.Dev, !dead })
+	return busy(mount.Unmount(e.Point))
 }
 
 // busy gives the contract's name to what the mount package says.
@@ -197,5 +197,5 @@ func (d *Driver) settle(ctx context.Context, l *line) error {
 	if err := d.mountAt(ctx, l.name, point, !d.can.fuse); err != nil {
 		return err
 	}
-	return patiently(ctx, func() error { return d.unmountAll(l.name) })
+	return patiently(ctx, func() error { return d.unmountAll(ctx, l.name) })
 }

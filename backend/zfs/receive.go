@@ -172,8 +172,10 @@ func (in *incoming) apply(ctx context.Context, expect expected, r io.Reader) err
 	if err != nil {
 		return fmt.Errorf("pipe to zfs receive: %w", err)
 	}
-	patience, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
+	// The stall is of zfs only: r may be silent for as long as its sender.
+	patience, stalled := watch(context.WithoutCancel(ctx), in.driver.limit)
+	defer stalled.end()
+	stalled.pause()
 	cmd := run.Command(patience, "zfs", "receive", in.target+"@"+in.snapshot)
 	cmd.Stdin = out
 	if err := cmd.Start(); err != nil {
@@ -182,21 +184,26 @@ func (in *incoming) apply(ctx context.Context, expect expected, r io.Reader) err
 	if err := out.Close(); err != nil { // or a write would wait for a reader that has gone
 		return errors.Join(err, feed.Close(), cmd.Wait())
 	}
-	stop := context.AfterFunc(ctx, func() { feed.Close() }) // wakes a write that waits for zfs; the second close says so too
-	defer stop()
-	_, fed := feed.Write(first)
+	for _, ending := range []context.Context{ctx, patience} { // wakes a write that waits for zfs; the second close says so too
+		stop := context.AfterFunc(ending, func() { feed.Close() })
+		defer stop()
+	}
+	to := taker{feed, stalled}
+	_, fed := to.Write(first)
 	if fed == nil {
-		fed = copyBody(feed, r)
+		fed = copyBody(to, r)
 	}
 	err = feed.Close()
+	stalled.resume()
 	if fed != nil {
-		late := time.AfterFunc(endWithin, giveUp)
-		defer late.Stop()
+		stalled.timer.Reset(endWithin)
 	}
-	ended := cmd.Wait()
+	ended := backend.UnlessEnded(patience, cmd.Wait)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case stalled.over.Load():
+		return fmt.Errorf("zfs receive takes nothing: %w", errors.Join(errSilent, fed))
 	case errors.Is(fed, os.ErrClosed), errors.Is(fed, unix.EPIPE): // zfs says why
 		return errors.Join(errStream, sentinel(ended))
 	case fed != nil:

@@ -103,10 +103,17 @@ func (d *Driver) settleAll(ctx context.Context) error {
 		return err
 	}
 	for _, l := range t.lines {
-		if at, on := mounted(table, l); l.head == nil || on && !dead(at.Point) {
+		if l.head == nil {
 			continue
 		}
-		if err := d.unmountAll(l.name); err != nil {
+		if at, on := mounted(table, l); on {
+			if dead, err := d.dead(ctx, l.name, at.Point); err != nil {
+				return err
+			} else if !dead {
+				continue
+			}
+		}
+		if err := d.unmountAll(ctx, l.name); err != nil {
 			return err
 		}
 		if err := d.settle(ctx, l); err != nil && !errors.Is(err, backend.ErrBusy) {

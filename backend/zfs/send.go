@@ -70,11 +70,15 @@ func (d *Driver) send(ctx context.Context, l *line, snapshot, base string, w io.
 	if base != "" {
 		args = append(args, "-i", "@"+base)
 	}
-	to := &keepError{w: w}
-	cmd := run.Command(ctx, "zfs", append(args, l.at(snapshot))...)
+	watched, stalled := watch(ctx, d.limit)
+	defer stalled.end()
+	to := &keepError{w: w, stalled: stalled}
+	cmd := run.Command(watched, "zfs", append(args, l.at(snapshot))...)
 	cmd.Stdout = to
-	err := cmd.Run()
+	err := backend.UnlessEnded(watched, cmd.Run)
 	switch {
+	case stalled.over.Load():
+		return fmt.Errorf("send: zfs send has said nothing for %s: %w", d.limit, errSilent)
 	case ctx.Err() != nil:
 		return fmt.Errorf("send: %w", ctx.Err())
 	case to.err != nil:
@@ -87,14 +91,17 @@ func (d *Driver) send(ctx context.Context, l *line, snapshot, base string, w io.
 
 // keepError remembers why it could not write: the program itself only sees that its reader has gone.
 type keepError struct {
-	w   io.Writer
-	err error
+	w       io.Writer
+	stalled *stall
+	err     error
 }
 
 func (k *keepError) Write(p []byte) (int, error) {
 	if k.err != nil {
 		return 0, k.err
 	}
+	k.stalled.pause()
+	defer k.stalled.resume()
 	n, err := k.w.Write(p)
 	k.err = err
 	return n, err
@@ -130,9 +137,18 @@ func (d *Driver) unchanged(ctx context.Context, head *line, base string) (err er
 		args = append(args, "-w")
 	}
 	first := new(firstRecords)
-	cmd := run.Command(ctx, "zfs", slices.Concat(args, []string{"-i", base, head.at(probe)})...)
+	watched, stalled := watch(ctx, d.limit)
+	defer stalled.end()
+	cmd := run.Command(watched, "zfs", slices.Concat(args, []string{"-i", base, head.at(probe)})...)
 	cmd.Stdout = first
-	if err := cmd.Run(); err != nil && len(first.kept) < 2*recordSize {
+	err = backend.UnlessEnded(watched, cmd.Run)
+	if stalled.over.Load() {
+		return fmt.Errorf("the difference to %s: zfs send has said nothing for %s: %w", base, d.limit, errSilent)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("the difference to %s: %w", base, ctx.Err())
+	}
+	if err != nil && len(first.kept) < 2*recordSize {
 		return sentinel(err)
 	}
 	b, err := parseBegin(first.kept[:min(len(first.kept), recordSize)])

@@ -70,7 +70,13 @@ func (d *Driver) flush(ctx context.Context, head *line) error {
 		return err
 	}
 	at, on := mounted(table, head)
-	if on && !dead(at.Point) {
+	dead := false
+	if on {
+		if dead, err = d.dead(ctx, head.name, at.Point); err != nil {
+			return err
+		}
+	}
+	if on && !dead {
 		fd, err := unix.Open(at.Point, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", at.Point, err)
@@ -82,7 +88,7 @@ func (d *Driver) flush(ctx context.Context, head *line) error {
 		return nil
 	}
 	if on {
-		if err := d.unmountAll(head.name); err != nil {
+		if err := d.unmountAll(ctx, head.name); err != nil {
 			return err
 		}
 	}

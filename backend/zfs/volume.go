@@ -60,7 +60,7 @@ func (d *Driver) makeHead(ctx context.Context, fresh string, marks []string, poi
 	if err != nil {
 		err = fmt.Errorf("make the data folder: %w", err)
 	}
-	return errors.Join(err, d.unmountAll(fresh))
+	return errors.Join(err, d.unmountAll(ctx, fresh))
 }
 
 // headOf is a dataset's head.
