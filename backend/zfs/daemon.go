@@ -97,6 +97,6 @@ func holds(process, connection string) bool {
 const (
 	// patience is how long the daemon of zfs-fuse may keep a filesystem after it was unmounted, and a receive that was
 	// broken off its own.
-	patience = 3 * time.Second
+	patience = 10 * time.Second
 	between  = 5 * time.Millisecond
 )
