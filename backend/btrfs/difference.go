@@ -22,8 +22,6 @@ import (
 const (
 	// longestOutline bounds what is kept of a difference without its data: about 100,000 changed places.
 	longestOutline = 4 << 20
-	// verbUpdated stands for data that was left out (BTRFS_SEND_C_UPDATE_EXTENT).
-	verbUpdated = verbEnd + 1
 )
 
 // errLong says that an outline is longer than is kept.
@@ -112,15 +110,19 @@ func (o *outline) telling() bool {
 		if err != nil {
 			return false
 		}
-		switch c.verb {
-		case verbRename:
+		if slices.Contains(naming, c.verb) {
+			later[c.path(fieldPath)] = true
+		}
+		if c.verb == verbRename {
 			later[c.path(fieldPathTo)] = true
-			later[c.path(fieldPath)] = true
-		case verbMakeFile, verbMakeDir, verbMakeNode, verbMakeFifo, verbMakeSocket, verbSymlink, verbLink, verbUnlink, verbRemoveDir:
-			later[c.path(fieldPath)] = true
 		}
 	}
 	return true
+}
+
+// naming are the commands after which a path may mean something else.
+var naming = []verb{
+	verbMakeFile, verbMakeDir, verbMakeNode, verbMakeFifo, verbMakeSocket, verbSymlink, verbRename, verbLink, verbUnlink, verbRemoveDir,
 }
 
 // send writes the difference with its data, which it reads from the snapshot.

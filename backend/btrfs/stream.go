@@ -54,6 +54,7 @@ const (
 	verbOwner
 	verbTimes
 	verbEnd
+	verbUpdated // data that was left out
 )
 
 // field is an attribute of a command.
