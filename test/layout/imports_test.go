@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"backend":   {"cluster", "mount"},
 	"suite":     {}, // its contract and cluster
 	"driver":    {"backend", "mount", "internal/run", "cluster"},
+	"part":      {"mount", "internal/run", "cluster"}, // of several drivers
 	"container": {"cluster"},
 	"runtime":   {"container", "internal/run", "cluster"},
 
@@ -49,6 +50,8 @@ func ruleOf(short string) string {
 	switch {
 	case suiteOf(short) != "":
 		return "suite"
+	case slices.Contains(parts, short):
+		return "part"
 	case nested && top == "backend":
 		return "driver"
 	case nested && top == "container":
@@ -56,6 +59,9 @@ func ruleOf(short string) string {
 	}
 	return top
 }
+
+// parts stand under backend/ and are no drivers: what several drivers are made of, which nobody else sees.
+var parts = []string{"backend/userdev"}
 
 // suiteOf names the contract whose suite a package is part of.
 func suiteOf(short string) string {
@@ -74,6 +80,9 @@ func permitted(importer, imported string) bool {
 	row := ruleOf(importer)
 	if row == "suite" {
 		return imported == "cluster" || imported == suiteOf(importer) || suiteOf(imported) == suiteOf(importer)
+	}
+	if ruleOf(imported) == "part" {
+		return row == "driver" || row == "cmd" || row == "test"
 	}
 	// All but the wiring see contracts, never who fulfils them; a driver may have packages of its own below it.
 	if plugged := ruleOf(imported); plugged == "driver" || plugged == "runtime" || plugged == "suite" {
@@ -164,6 +173,10 @@ func TestTableOfImports(t *testing.T) {
 		{"backend/mem", "backend", true},
 		{"backend/mem", "backend/btrfs", false},
 		{"backend/mem", "backend/backendtest", false},
+		{"backend/mem", "backend/userdev", true},
+		{"backend/userdev", "backend/mem", false},
+		{"backend/userdev", "mount", true},
+		{"agent", "backend/userdev", false},
 		{"backend/btrfs", "backend/btrfs/sendstream", true},
 		{"backend/btrfs", "agent", false},
 		{"backend/btrfs", "container", false},
