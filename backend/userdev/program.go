@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -117,18 +116,14 @@ func (d *Devices) Check(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s %s, %s: %s", serverProgram, v, how, v.reason()), nil
 }
 
-// serve starts the server and returns once the volume's file is there. The server is in a session of its own, and where
-// systemd is in a scope of its own: whoever runs this program may end it, and the application goes on.
+// serve starts the server and returns once the volume's file is there. The server goes on
+// when this program ends, because an application does.
 func (d *Devices) serve(ctx context.Context, spec Spec) error {
 	args, err := d.arguments(spec)
 	if err != nil {
 		return err
 	}
-	args = append([]string{serverProgram}, args...)
-	if booted("/run/systemd/system") {
-		args = append([]string{"systemd-run", "--scope", "--quiet", "--collect"}, args...)
-	}
-	return run.Command(ctx, args[0], args[1:]...).Run()
+	return run.Scoped(ctx, serverProgram, args...).Run()
 }
 
 // arguments are those of the server. Its export's path is in them, by which its process is found again.
@@ -163,14 +158,4 @@ func (d *Devices) export(id string) string {
 		panic(err) // strings and truths have a form
 	}
 	return string(text)
-}
-
-func booted(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
-
-// serves says whether a command line is that of a device's server.
-func (d *Devices) serves(id string, words []string) bool {
-	return len(words) > 0 && filepath.Base(words[0]) == serverProgram && slices.Contains(words, d.export(id))
 }

@@ -15,11 +15,8 @@ import (
 	"github.com/flocker-project/flocker/mount"
 )
 
-const (
-	endAgain = 2 * time.Millisecond
-	// endKindly is how long a server may take to end by itself after all is flushed.
-	endKindly = 2 * time.Second
-)
+// endKindly is how long a server may take to end by itself after all is flushed.
+const endKindly = 2 * time.Second
 
 // Stop returns once the device and its server are gone and what was written is with the volume's server. A device that
 // something has open is mount.ErrBusy, and stays. ErrUnflushed says that it is gone without that last confirmation. What
@@ -94,18 +91,9 @@ func (d *Devices) end(ctx context.Context, id string) error {
 		return err
 	}
 	for _, s := range servers {
-		if err := s.signal(unix.SIGTERM); err != nil {
+		// All that it could still do is wait for its server.
+		if err := s.End(ctx, endKindly); err != nil {
 			return err
-		}
-		for deadline := time.Now().Add(endKindly); !s.gone(); {
-			if time.Now().After(deadline) { // all that it could still do is wait for its server
-				if err := s.signal(unix.SIGKILL); err != nil {
-					return err
-				}
-			}
-			if err := pause(ctx, endAgain); err != nil {
-				return fmt.Errorf("wait for the end of process %d: %w", s.pid, err)
-			}
 		}
 	}
 	return nil
@@ -127,15 +115,4 @@ func (d *Devices) clear(id string) error {
 		}
 	}
 	return os.RemoveAll(d.Folder(id))
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

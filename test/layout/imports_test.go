@@ -25,9 +25,11 @@ var mayImport = map[string][]string{
 	"mount":     {"cluster", "internal/run"},
 	"backend":   {"cluster", "mount"},
 	"suite":     {}, // its contract and cluster
-	"driver":    {"backend", "mount", "internal/run", "cluster"},
+	"driver":    {"backend", "mount", "internal/run", "cluster", "blockstore/client"},
 	"part":      {"mount", "internal/run", "cluster"}, // of several drivers
 	"container": {"cluster"},
+	"store":     {"blockstore", "backend", "pki", "internal/run", "cluster"},
+	"client":    {"backend", "cluster"}, // of a block store, which drivers use
 	"runtime":   {"container", "internal/run", "cluster"},
 
 	"dockerplugin": {"api", "cluster"},
@@ -52,6 +54,10 @@ func ruleOf(short string) string {
 		return "suite"
 	case slices.Contains(parts, short):
 		return "part"
+	case short == "blockstore":
+		return "store"
+	case short == "blockstore/client":
+		return "client"
 	case nested && top == "backend":
 		return "driver"
 	case nested && top == "container":
@@ -177,6 +183,11 @@ func TestTableOfImports(t *testing.T) {
 		{"backend/userdev", "backend/mem", false},
 		{"backend/userdev", "mount", true},
 		{"agent", "backend/userdev", false},
+		{"backend/mem", "blockstore/client", true},
+		{"backend/mem", "blockstore", false},
+		{"blockstore", "blockstore/client", true},
+		{"blockstore", "backend/mem", false},
+		{"blockstore/client", "blockstore", false},
 		{"backend/btrfs", "backend/btrfs/sendstream", true},
 		{"backend/btrfs", "agent", false},
 		{"backend/btrfs", "container", false},
