@@ -146,8 +146,15 @@ func (w *world) killExports() {
 // machine is a node with devices of its own.
 func (w *world) machine() *nbd.Store {
 	w.t.Helper()
-	id := cluster.NodeID(uuid.NewString())
-	return w.machineOf(id, short(w.t))
+	return w.machineOf(cluster.NodeID(uuid.NewString()), w.devices())
+}
+
+// devices is a folder of devices, which end with the test.
+func (w *world) devices() string {
+	w.t.Helper()
+	dir := short(w.t)
+	w.t.Cleanup(func() { w.clean(dir) })
+	return dir
 }
 
 func (w *world) machineOf(id cluster.NodeID, dir string) *nbd.Store {
@@ -160,7 +167,6 @@ func (w *world) machineOf(id cluster.NodeID, dir string) *nbd.Store {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { w.clean(dir) })
 	return store
 }
 
@@ -230,7 +236,7 @@ func (w *world) holder(m *nbd.Store, v backend.Volume) string {
 }
 
 func nameOf(m *nbd.Store) string {
-	name, _ := m.Machine(context.Background()) //nolint:usetesting // it asks nobody and cannot fail
+	name, _ := m.Machine(context.Background()) // it asks nobody and cannot fail
 	return name
 }
 

@@ -86,7 +86,7 @@ func TestClientDoesNotFindItsExportAgainAfterTheHostsReboot(t *testing.T) {
 
 func TestAgentThatStartsAnewFindsItsDevices(t *testing.T) {
 	w := newWorld(t)
-	id, dir := cluster.NodeID(uuid.NewString()), short(t)
+	id, dir := cluster.NodeID(uuid.NewString()), w.devices()
 	before := w.machineOf(id, dir)
 	v := w.volume(before)
 	device := w.attach(before, v)
