@@ -19,8 +19,8 @@ import (
 	"github.com/flocker-project/flocker/internal/run"
 )
 
-// secretBytes is the length of an export's key.
-const secretBytes = 32
+// secretBytes is the length of an export's key. Initiators of iSCSI do not take much longer ones.
+const secretBytes = 16
 
 // Attach exports the volume to one machine and returns the way to it; that of its attachment, where it has one already.
 // Attached to another machine is ErrBusy with that machine's name.
@@ -36,11 +36,10 @@ func (s *Store) Attach(ctx context.Context, id, machine string, protocol client.
 	if v.Machine != "" && v.Machine != machine {
 		return client.Export{}, fmt.Errorf("volume %s: %w: attached to %s", id, backend.ErrBusy, v.Machine)
 	}
-	current := v.Export != nil && v.Export.Boot == s.BootID
-	if current && v.Export.Protocol != protocol {
+	if v.Export != nil && v.Export.Protocol != protocol {
 		return client.Export{}, fmt.Errorf("volume %s: %w: attached to %s by %s", id, backend.ErrBusy, machine, v.Export.Protocol)
 	}
-	if !current {
+	if v.Export == nil {
 		if err := s.begin(ctx, v, machine, protocol); err != nil {
 			return client.Export{}, fmt.Errorf("attach volume %s: %w", id, err)
 		}
@@ -137,8 +136,10 @@ func (s *Store) Detach(ctx context.Context, id string, r client.DetachRequest) e
 
 // end kills the export's process, and says only then that no machine has the volume.
 func (s *Store) end(ctx context.Context, v *volume) error {
-	if v.Export == nil {
-		return nil
+	next := v.record
+	next.Machine, next.Export = "", nil
+	if v.Export == nil { // void after a reboot, or not attached
+		return s.write(v, next)
 	}
 	x, w := s.exporterOf(v), s.way(v)
 	if err := kill(ctx, x, w); err != nil {
@@ -147,13 +148,17 @@ func (s *Store) end(ctx context.Context, v *volume) error {
 	if err := flush(w.data()); err != nil {
 		return err
 	}
-	next := v.record
-	next.Machine, next.Export = "", nil
 	if err := s.write(v, next); err != nil {
 		return err
 	}
-	if err := os.Remove(w.secretFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	return remove(x.files(w))
+}
+
+func remove(files []string) error {
+	for _, f := range files {
+		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
@@ -170,7 +175,7 @@ func (s *Store) Grow(ctx context.Context, id string, size int64) error {
 			return fmt.Errorf("enlarge volume %s: %w", id, sentinel(err))
 		}
 	}
-	if v.Export == nil || v.Export.Boot != s.BootID {
+	if v.Export == nil {
 		return nil
 	}
 	if err := kill(ctx, s.exporterOf(v), s.way(v)); err != nil {
@@ -200,14 +205,21 @@ func (s *Store) grow(v *volume, size int64) error {
 func (s *Store) resume(ctx context.Context) error {
 	known := map[string]bool{}
 	for _, v := range s.volumes {
-		if v.Export == nil || v.Export.Boot != s.BootID {
+		if v.Export == nil {
 			continue
 		}
 		x := s.exporterOf(v)
 		if x == nil {
 			return fmt.Errorf("volume %s is exported by %q, which is not known", v.ID, v.Export.Protocol)
 		}
-		known[x.mark(s.way(v))] = true
+		if v.Export.Boot != s.BootID {
+			if err := s.void(v, x); err != nil {
+				return fmt.Errorf("end the export of volume %s of another boot: %w", v.ID, err)
+			}
+			continue
+		}
+		_, argument := x.mark(s.way(v))
+		known[argument] = true
 		if err := s.serve(ctx, v); err != nil {
 			s.Log.Error("export a volume again", "volume", v.ID, "machine", v.Machine, "error", err)
 		}
@@ -220,12 +232,26 @@ func (s *Store) resume(ctx context.Context) error {
 	return nil
 }
 
+// void ends an attachment's export and leaves the volume with its machine. The attachment of now, to which there is no way yet, is
+// another one, by which that machine knows.
+func (s *Store) void(v *volume, x exporter) error {
+	w, next := s.way(v), v.record
+	next.Attachment++
+	next.Export = nil
+	if err := s.write(v, next); err != nil {
+		return err
+	}
+	return remove(x.files(w))
+}
+
 // sweep ends the processes of exports in this folder that no record has.
 func (s *Store) sweep(ctx context.Context, x exporter, known map[string]bool) error {
-	prefix := strings.TrimSuffix(x.mark(way{dir: s.path(volumePrefix)}), "/secret-0")
+	folders := s.path(volumePrefix)
+	program, argument := x.mark(way{dir: folders})
+	before, _, _ := strings.Cut(argument, folders)
 	strays, err := run.Processes(func(args []string) bool {
-		return filepath.Base(args[0]) == x.program() && slices.ContainsFunc(args, func(a string) bool {
-			return strings.HasPrefix(a, prefix) && !known[a]
+		return filepath.Base(args[0]) == program && slices.ContainsFunc(args, func(a string) bool {
+			return strings.HasPrefix(a, before+folders) && !known[a]
 		})
 	})
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/flocker-project/flocker/blockstore/client"
@@ -29,9 +30,9 @@ func (w way) data() string { return filepath.Join(w.dir, dataFile) }
 // user is who may use the export.
 func (w way) user() string { return "attachment-" + strconv.FormatUint(w.number, 10) }
 
-// secretFile is a file in the volume's folder by whose name, among others, the export's process is known.
-func (w way) secretFile() string {
-	return filepath.Join(w.dir, "secret-"+strconv.FormatUint(w.number, 10))
+// own is a file of this attachment in the volume's folder.
+func (w way) own(name string) string {
+	return filepath.Join(w.dir, name+"-"+strconv.FormatUint(w.number, 10))
 }
 
 // exporter serves volumes by one protocol, each attachment by a process of its own: when that has ended, nothing can write to
@@ -39,29 +40,23 @@ func (w way) secretFile() string {
 type exporter interface {
 	// start starts the process and returns once a client can connect.
 	start(ctx context.Context, w way) error
-	// program is its name, and mark the argument that no other export has.
-	program() string
-	mark(w way) string
+	// mark is the process's program, and the argument that no other export's process has. A path in the volume's folder is in it.
+	mark(w way) (program, argument string)
 	// name is the volume's to a client.
 	name(w way) string
+	// files are what is left after the process.
+	files(w way) []string
 }
 
 func exporters() map[client.Protocol]exporter {
-	return map[client.Protocol]exporter{client.NBD: nbdkit{}}
+	return map[client.Protocol]exporter{client.NBD: nbdkit{}, client.ISCSI: tgt{}}
 }
 
 // processes are those that serve an export.
 func processes(x exporter, w way) ([]run.Process, error) {
+	program, argument := x.mark(w)
 	return run.Processes(func(args []string) bool {
-		if filepath.Base(args[0]) != x.program() {
-			return false
-		}
-		for _, a := range args {
-			if a == x.mark(w) {
-				return true
-			}
-		}
-		return false
+		return filepath.Base(args[0]) == program && slices.Contains(args, argument)
 	})
 }
 

@@ -180,13 +180,14 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 }
 
-// needsNBDKit skips where nothing can be exported.
-func needsNBDKit(t *testing.T) {
+// needs skips where nothing can be exported by a protocol.
+func needs(t *testing.T, p client.Protocol) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real exports")
 	}
-	for _, program := range []string{"nbdkit", "qemu-img"} {
+	program := map[client.Protocol]string{client.NBD: "nbdkit", client.ISCSI: "tgtd"}[p]
+	for _, program := range []string{program, "qemu-img"} {
 		if err := run.Command(t.Context(), program, "--version").Run(); errors.Is(err, run.ErrNotInstalled) {
 			t.Skipf("needs %s", program)
 		}
@@ -194,7 +195,7 @@ func needsNBDKit(t *testing.T) {
 }
 
 func TestDetachThatArrivesLateEndsNoLaterAttachment(t *testing.T) {
-	needsNBDKit(t)
+	needs(t, client.NBD)
 	w := newWorld(t)
 	node := w.client(w.authority, w.node(w.authority, nodeID))
 	v, err := node.Create(t.Context(), spec())
@@ -229,38 +230,56 @@ func TestDetachThatArrivesLateEndsNoLaterAttachment(t *testing.T) {
 	end(second)
 }
 
-// opens tries an export as somebody who reaches its port.
-func opens(t *testing.T, e client.Export, user, secret string) error {
+// opens tries an export as somebody who reaches its port; without a secret it does without.
+func opens(t *testing.T, p client.Protocol, e client.Export, secret string) error {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "keys.psk"), []byte(user+":"+secret+"\n"), 0o600); err != nil {
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(dir, "keys.psk"), []byte(e.User+":"+secret+"\n"), 0o600),
+		os.WriteFile(filepath.Join(dir, "password"), []byte(secret), 0o600),
+	); err != nil {
 		t.Fatal(err)
 	}
-	return run.Command(t.Context(), "qemu-img", "info", "--object", "tls-creds-psk,id=key,endpoint=client,username="+user+",dir="+dir, "--image-opts",
-		"driver=nbd,server.type=inet,server.host=127.0.0.1,server.port="+port(e)+",export="+e.Name+",tls-creds=key").Run()
+	object := "tls-creds-psk,id=key,endpoint=client,username=" + e.User + ",dir=" + dir
+	image, proof := "driver=nbd,server.type=inet,server.host=127.0.0.1,server.port="+port(e)+",export="+e.Name, ",tls-creds=key"
+	if p == client.ISCSI {
+		object = "secret,id=key,file=" + filepath.Join(dir, "password")
+		image, proof = "driver=iscsi,transport=tcp,portal=127.0.0.1:"+port(e)+",target="+e.Name+",lun=1", ",user="+e.User+",password-secret=key"
+	}
+	if secret != "" {
+		image += proof
+	}
+	return run.Command(t.Context(), "qemu-img", "info", "--object", object, "--image-opts", image).Run()
 }
 
 func TestExportIsForWhomItsSecretWasTold(t *testing.T) {
-	needsNBDKit(t)
+	for _, p := range []client.Protocol{client.NBD, client.ISCSI} {
+		t.Run(string(p), func(t *testing.T) {
+			needs(t, p)
+			testSecret(t, p)
+		})
+	}
+}
+
+func testSecret(t *testing.T, p client.Protocol) {
 	w := newWorld(t)
 	node := w.client(w.authority, w.node(w.authority, nodeID))
 	v, err := node.Create(t.Context(), spec())
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := node.Attach(t.Context(), v.ID, client.NBD)
+	e, err := node.Attach(t.Context(), v.ID, p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := opens(t, e, e.User, e.Secret); err != nil {
+	if err := opens(t, p, e, e.Secret); err != nil {
 		t.Errorf("with the secret: %v", err)
 	}
-	if opens(t, e, e.User, strings.Repeat("ab", 32)) == nil {
+	if opens(t, p, e, strings.Repeat("ab", 16)) == nil {
 		t.Error("it opens with another secret")
 	}
-	plain := "driver=nbd,server.type=inet,server.host=127.0.0.1,server.port=" + port(e) + ",export=" + e.Name
-	if run.Command(t.Context(), "qemu-img", "info", "--image-opts", plain).Run() == nil {
-		t.Error("it opens without TLS")
+	if opens(t, p, e, "") == nil {
+		t.Error("it opens without a secret")
 	}
 	words, err := run.Command(t.Context(), "ps", "-eo", "args").Output()
 	if err != nil || strings.Contains(string(words), e.Secret) {
@@ -269,7 +288,8 @@ func TestExportIsForWhomItsSecretWasTold(t *testing.T) {
 	if err := node.Detach(t.Context(), v.ID, client.DetachRequest{Machine: string(nodeID), Attachment: e.Attachment}); err != nil {
 		t.Fatal(err)
 	}
-	if opens(t, e, e.User, e.Secret) == nil {
-		t.Error("it opens after Detach")
+	if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port(e)); err == nil {
+		conn.Close()
+		t.Error("somebody listens after Detach")
 	}
 }

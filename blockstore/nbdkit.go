@@ -14,18 +14,24 @@ import (
 // know it gets no further than the TLS handshake.
 type nbdkit struct{}
 
-func (nbdkit) program() string   { return "nbdkit" }
-func (nbdkit) mark(w way) string { return "--tls-psk=" + w.secretFile() }
-func (nbdkit) name(w way) string { return w.id }
+const nbdkitSecret = "secret"
+
+func (nbdkit) mark(w way) (program, argument string) {
+	return "nbdkit", "--tls-psk=" + w.own(nbdkitSecret)
+}
+
+func (nbdkit) name(w way) string    { return w.id }
+func (nbdkit) files(w way) []string { return []string{w.own(nbdkitSecret)} }
 
 func (x nbdkit) start(ctx context.Context, w way) error {
-	if err := os.WriteFile(w.secretFile(), []byte(w.user()+":"+w.Secret+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(w.own(nbdkitSecret), []byte(w.user()+":"+w.Secret+"\n"), 0o600); err != nil {
 		return err
 	}
-	args := []string{"--exportname=" + w.id, "--port=" + strconv.Itoa(w.Port), "--tls=require", x.mark(w)}
+	program, mark := x.mark(w)
+	args := []string{"--exportname=" + w.id, "--port=" + strconv.Itoa(w.Port), "--tls=require", mark}
 	if w.host != "" {
 		args = append(args, "--ipaddr="+w.host)
 	}
 	// It goes to the background when it listens.
-	return run.Scoped(ctx, x.program(), append(args, "file", "file="+w.data())...).Run()
+	return run.Scoped(ctx, program, append(args, "file", "file="+w.data())...).Run()
 }

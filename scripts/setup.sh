@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 toolchain_needs="gcc:gcc make:make git:git"
 host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs
 	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils
-	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit"
+	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit tgtd:tgt"
 
 # GOTOOLCHAIN switches to the Go that go.mod names from this one on.
 first_switching_go=21
@@ -27,6 +27,8 @@ missing() { # command:package...
 	# The C library's headers are no command; the race detector is linked against them.
 	[ -e /usr/include/stdlib.h ] || echo libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+	# Neither is what lets QEMU speak iSCSI.
+	case " $* " in *" tgtd:tgt "*) [ -n "$(compgen -G '/usr/lib/*/qemu/block-iscsi.so')" ] || echo qemu-block-extra ;; esac
 }
 
 available() { apt-cache show --no-all-versions "$1" 2>/dev/null | grep -q '^Package:'; }

@@ -32,6 +32,24 @@ func (d *Devices) Stop(ctx context.Context, id string) error {
 	return nil
 }
 
+// Abandon ends a device's server and leaves the device, which answers with errors to whoever uses it until Stop.
+func (d *Devices) Abandon(ctx context.Context, id string) error {
+	if err := d.check(id); err != nil {
+		return err
+	}
+	servers, err := d.servers(id)
+	if err != nil {
+		return err
+	}
+	for _, s := range servers {
+		d.log.Warn("device ends, because its volume's server lets it in no more", "volume", id, "pid", s.Pid)
+		if err := s.End(ctx, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (d *Devices) stop(ctx context.Context, id string) error {
 	if err := d.removeLoops(ctx, id); err != nil {
 		return err

@@ -25,8 +25,11 @@ type Spec struct {
 // Protocol is how a volume reaches the machine that attaches it.
 type Protocol string
 
-// NBD is the network block device protocol, with TLS and a key that both ends know before.
-const NBD Protocol = "nbd"
+// The protocols.
+const (
+	NBD   Protocol = "nbd"   // with TLS, and a key that both ends know before
+	ISCSI Protocol = "iscsi" // with CHAP; neither encrypted nor safe from who can change packets under way
+)
 
 // Export is the way to one volume during one attachment.
 type Export struct {

@@ -26,7 +26,7 @@ var mayImport = map[string][]string{
 	"backend":   {"cluster", "mount"},
 	"suite":     {}, // its contract and cluster
 	"driver":    {"backend", "mount", "internal/run", "cluster", "blockstore/client"},
-	"part":      {"mount", "internal/run", "cluster"}, // of several drivers
+	"part":      {"backend", "mount", "internal/run", "cluster", "blockstore/client"}, // of several drivers
 	"container": {"cluster"},
 	"store":     {"blockstore", "backend", "pki", "internal/run", "cluster"},
 	"client":    {"backend", "cluster"}, // of a block store, which drivers use
@@ -67,7 +67,7 @@ func ruleOf(short string) string {
 }
 
 // parts stand under backend/ and are no drivers: what several drivers are made of, which nobody else sees.
-var parts = []string{"backend/userdev"}
+var parts = []string{"backend/exports", "backend/userdev"}
 
 // suiteOf names the contract whose suite a package is part of.
 func suiteOf(short string) string {
@@ -88,7 +88,7 @@ func permitted(importer, imported string) bool {
 		return imported == "cluster" || imported == suiteOf(importer) || suiteOf(imported) == suiteOf(importer)
 	}
 	if ruleOf(imported) == "part" {
-		return row == "driver" || row == "cmd" || row == "test"
+		return row == "driver" || row == "part" || row == "cmd" || row == "test"
 	}
 	// All but the wiring see contracts, never who fulfils them; a driver may have packages of its own below it.
 	if plugged := ruleOf(imported); plugged == "driver" || plugged == "runtime" || plugged == "suite" {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nbd attaches the volumes of a block store by the network block device protocol.
-package nbd
+// Package exports attaches what a block store exports, by any protocol.
+//
+// It is no driver of its own but what the drivers of the protocols (NBD, iSCSI) are made of, which is why drivers, and only
+// they, may import it.
+package exports
 
 import (
 	"cmp"
@@ -10,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +31,13 @@ import (
 // start anew.
 const DefaultReconnect = time.Minute
 
+// Protocol is all in which one driver differs from another.
+type Protocol struct {
+	Name client.Protocol
+	// Spec says how QEMU opens the export at a host. Secrets go into its Files, which are in folder.
+	Spec func(host string, e client.Export, folder string, reconnect time.Duration) userdev.Spec
+}
+
 // Config says which store it is, and who asks.
 type Config struct {
 	Client  *client.Client
@@ -39,6 +50,7 @@ type Config struct {
 
 // Store is one machine's view of a block store.
 type Store struct {
+	protocol  Protocol
 	client    *client.Client
 	machine   string
 	reconnect time.Duration
@@ -46,25 +58,31 @@ type Store struct {
 }
 
 // Open prepares for attaching; the store itself is not asked yet.
-func Open(config Config) (*Store, error) {
+func Open(protocol Protocol, config Config) (*Store, error) {
 	if config.Machine == "" {
 		return nil, fmt.Errorf("name of this machine: %w: it is empty", cluster.ErrInvalid)
 	}
 	if config.Dir == "" {
-		config.Dir = userdev.DefaultDir + "/nbd"
+		config.Dir = filepath.Join(userdev.DefaultDir, string(protocol.Name))
 	}
 	devices, err := userdev.Open(config.Dir, config.Log)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{client: config.Client, machine: config.Machine, reconnect: cmp.Or(config.Reconnect, DefaultReconnect), devices: devices}, nil
+	return &Store{protocol: protocol, client: config.Client, machine: config.Machine, reconnect: cmp.Or(config.Reconnect, DefaultReconnect), devices: devices}, nil
 }
 
 // Machine is the node's id.
 func (s *Store) Machine(context.Context) (string, error) { return s.machine, nil }
 
-// List asks the store.
+// List asks the store. Devices here of which the store has ended the attachment can never be written to again; they answer with
+// errors from now on, instead of waiting for a store that will not let them in.
 func (s *Store) List(ctx context.Context) ([]backend.Volume, error) {
+	// Looked at before the store is asked: what is attached meanwhile is not taken for something that has ended.
+	running, err := s.devices.Running()
+	if err != nil {
+		return nil, err
+	}
 	volumes, err := s.client.Volumes(ctx)
 	if err != nil {
 		return nil, err
@@ -72,6 +90,14 @@ func (s *Store) List(ctx context.Context) ([]backend.Volume, error) {
 	list := make([]backend.Volume, 0, len(volumes))
 	for _, v := range volumes {
 		list = append(list, volume(v))
+		if v.Machine == s.machine {
+			delete(running, deviceID(v.ID, v.Attachment))
+		}
+	}
+	for id := range running {
+		if err := s.devices.Abandon(ctx, id); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }
@@ -93,7 +119,7 @@ func (s *Store) Destroy(ctx context.Context, v backend.Volume) error {
 
 // Attach asks the store for an export to this machine, and makes a device of it.
 func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
-	export, err := s.client.Attach(ctx, v.ID, client.NBD)
+	export, err := s.client.Attach(ctx, v.ID, s.protocol.Name)
 	if err != nil {
 		return "", err
 	}
@@ -110,20 +136,9 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 			return "", fmt.Errorf("end what is left of an earlier attachment: %w", err)
 		}
 	}
-	return s.devices.Start(ctx, s.spec(id, export))
-}
-
-// spec is what QEMU has to know of an export.
-func (s *Store) spec(id string, e client.Export) userdev.Spec {
-	return userdev.Spec{
-		ID: id,
-		Blockdev: map[string]any{
-			"driver": "nbd", "export": e.Name, "tls-creds": "key", "reconnect-delay": int(s.reconnect.Seconds()),
-			"server": map[string]any{"type": "inet", "host": s.client.Host(), "port": strconv.Itoa(e.Port)},
-		},
-		Objects: []map[string]any{{"qom-type": "tls-creds-psk", "id": "key", "endpoint": "client", "username": e.User, "dir": s.devices.Folder(id)}},
-		Files:   map[string][]byte{"keys.psk": []byte(e.User + ":" + e.Secret + "\n")},
-	}
+	spec := s.protocol.Spec(s.client.Host(), export, s.devices.Folder(id), s.reconnect)
+	spec.ID = id
+	return s.devices.Start(ctx, spec)
 }
 
 // deviceID names a device for the volume and for the attachment, so that what is left of an earlier one is never taken for this one.
