@@ -88,7 +88,7 @@ func (c *Cluster) container(n Node, h hosting) client.ContainerCreateOptions {
 			Cmd:        []string{programPath, "dev", "init"},
 			StopSignal: "SIGTERM",
 		},
-		HostConfig: hostConfig(n, h.privileges, h.cgroup2),
+		HostConfig: hostConfig(c.volumesOf(n), h.privileges, h.cgroup2),
 		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
 			networkName(c.name): {
 				IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: n.Address},
@@ -98,7 +98,7 @@ func (c *Cluster) container(n Node, h hosting) client.ContainerCreateOptions {
 	}
 }
 
-func hostConfig(n Node, p privileges, cgroup2 bool) *container.HostConfig {
+func hostConfig(volumes map[string]string, p privileges, cgroup2 bool) *container.HostConfig {
 	h := &container.HostConfig{
 		// Loop devices that a node makes must appear in it, which they do only in the kernel's own /dev.
 		Binds:       []string{"/dev:/dev"},
@@ -106,7 +106,6 @@ func hostConfig(n Node, p privileges, cgroup2 bool) *container.HostConfig {
 		SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
 		LogConfig:   container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m"}},
 	}
-	volumes := volumesOf(n)
 	for _, name := range slices.Sorted(maps.Keys(volumes)) {
 		h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeVolume, Source: name, Target: volumes[name]})
 	}

@@ -214,11 +214,10 @@ func TestSupervisedCommandLines(t *testing.T) {
 }
 
 func TestHostConfigPerKindOfMachine(t *testing.T) {
-	n := Node{Name: "node1", Container: "flocker-dev-node1"}
-	if h := hostConfig(n, full, true); !h.Privileged || h.CapAdd != nil || h.CgroupnsMode != container.CgroupnsModePrivate {
+	if h := hostConfig(nil, full, true); !h.Privileged || h.CapAdd != nil || h.CgroupnsMode != container.CgroupnsModePrivate {
 		t.Errorf("privileged, version 2: %+v", h)
 	}
-	h := hostConfig(n, reduced, false)
+	h := hostConfig(nil, reduced, false)
 	if h.Privileged || !slices.Contains(h.CapDrop, "SYS_RESOURCE") || !slices.Contains(h.Binds, "/sys/fs/cgroup:/sys/fs/cgroup") {
 		t.Errorf("reduced, version 1: %+v", h)
 	}

@@ -86,11 +86,18 @@ const dataVolume = "-flocker"
 // anySubnet stands in where addresses do not matter.
 var anySubnet = netip.MustParsePrefix("10.87.0.0/24")
 
+// SharedFolder is a folder that all nodes share, as they would one of a file server.
+const SharedFolder = "/var/lib/flocker-shared"
+
+// sharedVolume ends the name of its volume.
+const sharedVolume = "-shared"
+
 // volumesOf maps a node's volumes to where they are mounted in it.
-func volumesOf(n Node) map[string]string {
+func (c *Cluster) volumesOf(n Node) map[string]string {
 	volumes := map[string]string{n.Container + dataVolume: "/var/lib/flocker"}
 	if !n.IsControl() {
 		volumes[n.Container+"-docker"] = "/var/lib/docker"
+		volumes[networkName(c.name)+sharedVolume] = SharedFolder
 	}
 	return volumes
 }

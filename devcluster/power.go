@@ -152,7 +152,7 @@ func (c *Cluster) removeRest(ctx context.Context) error {
 	}
 	for _, v := range volumes.Items {
 		// Once more, for the disk of a node whose container is gone already.
-		if strings.HasSuffix(v.Name, dataVolume) {
+		if strings.HasSuffix(v.Name, dataVolume) || strings.HasSuffix(v.Name, sharedVolume) {
 			if _, err := loopdev.Detach(ctx, v.Mountpoint); err != nil {
 				return fmt.Errorf("loop devices of volume %s: %w", v.Name, err)
 			}
@@ -202,15 +202,21 @@ func removePoints(disk string) error {
 
 // detachLoops frees the loop devices of a node that is off; the kernel knows nothing of nodes and keeps them.
 func (c *Cluster) detachLoops(ctx context.Context, n Node) error {
-	volume, err := c.engine.docker.VolumeInspect(ctx, n.Container+dataVolume, client.VolumeInspectOptions{})
-	if cerrdefs.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find the disk of %s: %w", n.Name, err)
-	}
-	if _, err := loopdev.Detach(ctx, volume.Volume.Mountpoint); err != nil {
-		return fmt.Errorf("loop devices of %s: %w", n.Name, err)
+	// In the folder that all share, what a node has attached lies in a folder of its name.
+	for name, below := range map[string]string{
+		n.Container + dataVolume:           "",
+		networkName(c.name) + sharedVolume: filepath.Join("attached", n.Name),
+	} {
+		volume, err := c.engine.docker.VolumeInspect(ctx, name, client.VolumeInspectOptions{})
+		if cerrdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("find volume %s: %w", name, err)
+		}
+		if _, err := loopdev.Detach(ctx, filepath.Join(volume.Volume.Mountpoint, below)); err != nil {
+			return fmt.Errorf("loop devices of %s: %w", n.Name, err)
+		}
 	}
 	return nil
 }

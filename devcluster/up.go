@@ -126,7 +126,7 @@ func (c *Cluster) ensureMachine(ctx context.Context, n Node, h hosting) error {
 	if !cerrdefs.IsNotFound(err) {
 		return fmt.Errorf("inspect %s: %w", n.Container, err)
 	}
-	for volume := range volumesOf(n) {
+	for volume := range c.volumesOf(n) {
 		if _, err := c.engine.docker.VolumeCreate(ctx, client.VolumeCreateOptions{Name: volume, Labels: c.labels(n.Name)}); err != nil {
 			return fmt.Errorf("make volume %s: %w", volume, err)
 		}

@@ -45,7 +45,7 @@ type world struct {
 	addrs    map[cluster.NodeID]string
 	sessions int
 	died     chan *miniAgent
-	store    *mem.Store // nil where the machines keep the data themselves
+	store    *mem.Shelf // nil where the machines keep the data themselves
 
 	mu     sync.Mutex
 	acked  []string
@@ -55,14 +55,14 @@ type world struct {
 func newWorld(t *testing.T) *world { return newWorldOn(t, nil) }
 
 // newNetworkWorld is a world in which the data is on network storage.
-func newNetworkWorld(t *testing.T) *world { return newWorldOn(t, mem.NewStore()) }
+func newNetworkWorld(t *testing.T) *world { return newWorldOn(t, mem.NewShelf()) }
 
 // worlds are both, by what they are called in names of tests.
 func worlds() map[string]func(*testing.T) *world {
 	return map[string]func(*testing.T) *world{"": newWorld, "network storage: ": newNetworkWorld}
 }
 
-func newWorldOn(t *testing.T, store *mem.Store) *world {
+func newWorldOn(t *testing.T, store *mem.Shelf) *world {
 	w := &world{
 		store: store,
 		t:     t, state: newState(), machines: map[cluster.NodeID]*machine{}, addrs: map[cluster.NodeID]string{},

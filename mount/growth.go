@@ -55,6 +55,11 @@ func Enlarge(root *os.File, fstype string, size int64) error {
 			err = order(root, xfsGrowData, &growth)
 		}
 	case "btrfs":
+		// Less than 256 MiB it takes for a mistake, even where that is what it has.
+		var fs unix.Statfs_t
+		if err = unix.Fstatfs(int(root.Fd()), &fs); err != nil || int64(fs.Blocks)*fs.Bsize >= size {
+			break
+		}
 		volume := new(btrfsVolume)
 		copy(volume.name[:], fmt.Sprintf("1:%d", size))
 		err = order(root, btrfsResize, volume)

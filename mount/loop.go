@@ -223,3 +223,22 @@ func BackedBy(device, file *os.File) error {
 	}
 	return nil
 }
+
+// CutLoop lets a loop device of which the file has that size end where it begins: whoever has it mounted or open can
+// change nothing of the file once it returns.
+func CutLoop(device string, size int64) error {
+	f, err := OpenLoop(device)
+	if err != nil {
+		return fmt.Errorf("cut %s: %w", device, err)
+	}
+	defer f.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err != nil {
+		return fmt.Errorf("cut %s: %w", device, err)
+	}
+	info.Offset = uint64(size)
+	if err := unix.IoctlLoopSetStatus64(int(f.Fd()), info); err != nil {
+		return fmt.Errorf("cut %s: %w", device, err)
+	}
+	return nil
+}

@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/root.sh
-as_root bin/flocker-demo "$@"
+as_root bin/flocker-demo ${BACKEND:+-backend "$BACKEND"} "$@"

@@ -7,5 +7,14 @@ cd "$(dirname "$0")/.."
 . scripts/root.sh
 as_built
 export FLOCKER_E2E=1
-exec scripts/cleanly.sh go tool -modfile=tools/go.mod gotestsum --format testname --hide-summary=output \
-	-- -p 1 -count=1 -timeout 40m ./...
+
+both() {
+	local status=0
+	gotestsum=(go tool -modfile=tools/go.mod gotestsum --format testname --hide-summary=output --)
+	"${gotestsum[@]}" -p 1 -count=1 -timeout 40m ./... || status=$?
+	# Once more on network storage, what is not about copies.
+	FLOCKER_BACKEND=loopback "${gotestsum[@]}" -count=1 -timeout 20m ./test/kernel || status=$?
+	return $status
+}
+export -f both
+exec scripts/cleanly.sh bash -c both

@@ -5,6 +5,8 @@ package all_test
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -46,6 +48,29 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	if _, err := open(t, "tape", ""); !errors.Is(err, cluster.ErrInvalid) {
 		t.Errorf("Open(tape) = %v; want %v", err, cluster.ErrInvalid)
+	}
+}
+
+func TestOpenLoopback(t *testing.T) {
+	root := t.TempDir()
+	driver, err := open(t, "loopback", "root_path: "+root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := driver.(backend.Attacher).Machine(); name != string(node.ID) {
+		t.Errorf("Machine = %q; want the node's id", name)
+	}
+	if owner, err := os.ReadFile(filepath.Join(root, "cluster")); err != nil || string(owner) != node.Cluster+"\n" {
+		t.Errorf("the folder's cluster = %q, %v; want ours", owner, err)
+	}
+	driver, err = open(t, "loopback", "root_path: "+root+"\ncompute_instance_id: one\nfilesystem: xfs")
+	if err != nil || driver.(backend.Attacher).Machine() != "one" {
+		t.Errorf("Open with a name = %v; want machine one", err)
+	}
+	for _, options := range []string{"filesystem: fat", "compute_instance_id: a/b", "path: /tmp"} {
+		if _, err := open(t, "loopback", "root_path: "+root+"\n"+options); err == nil {
+			t.Errorf("Open(%s) = nil; want an error", options)
+		}
 	}
 }
 

@@ -12,12 +12,10 @@ import (
 	"github.com/flocker-project/flocker/backend/loopback"
 )
 
-// overStore is the whole stack of network storage: what is asked again and how often is said here.
-func overStore(ctx context.Context, store backend.Volumes, filesystem string, log *slog.Logger) (backend.Driver, error) {
-	return block.New(ctx, store, block.Config{Filesystem: filesystem, Log: log, Around: []backend.Around{
-		block.Retry(block.DefaultPatience(), log),
-		block.Limit(20, 40), // each try
-	}})
+// overStore is the whole stack of network storage. What is done around each call of the store depends on the store: one
+// behind an API has block.Retry and block.Limit here, a folder has nothing.
+func overStore(ctx context.Context, store backend.Volumes, filesystem string, log *slog.Logger, around ...backend.Around) (backend.Driver, error) {
+	return block.New(ctx, store, block.Config{Filesystem: filesystem, Around: around, Log: log})
 }
 
 func (n Node) openLoopback(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {

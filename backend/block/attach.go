@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/flocker-project/flocker/backend"
@@ -92,7 +93,10 @@ func opens(name string) (device string, err error) {
 
 // Detach detaches a volume that is neither mounted nor otherwise in use.
 func (d *Driver) Detach(ctx context.Context, id cluster.DatasetID) error {
-	v, err := d.listing.find(ctx, id)
+	v, _, err := d.device(ctx, id)
+	if errors.Is(err, backend.ErrNotAttached) {
+		v, err = d.listing.find(ctx, id)
+	}
 	if err != nil {
 		return err
 	}
@@ -105,7 +109,11 @@ func (d *Driver) detach(ctx context.Context, v backend.Volume) error {
 		return err
 	}
 	if name, is := attached[v.ID]; is {
-		if err := d.unused(ctx, v.Dataset, name); err != nil {
+		device, err := filepath.EvalSymlinks(name)
+		if err == nil {
+			err = d.unused(ctx, v.Dataset, device)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // the kernel took it away meanwhile
 			return err
 		}
 	}
@@ -135,8 +143,8 @@ func (d *Driver) Evict(ctx context.Context, id cluster.DatasetID, machine string
 	}
 	if v.Machine == machine {
 		v.Machine = ""
-		d.listing.put(v)
 	}
+	d.listing.put(v)
 	return nil
 }
 
@@ -145,9 +153,10 @@ func (d *Driver) Expect(ctx context.Context, ids []cluster.DatasetID) error {
 	return d.listing.expect(ctx, ids)
 }
 
-// device is the volume of a dataset and the device of it that the kernel has.
-func (d *Driver) device(ctx context.Context, id cluster.DatasetID) (backend.Volume, string, error) {
-	v, err := d.listing.find(ctx, id)
+// device is the volume of a dataset and the device of it that the kernel has. Of several volumes it is the one that is
+// attached here: what is in use can be let go whatever else there is.
+func (d *Driver) device(ctx context.Context, id cluster.DatasetID) (v backend.Volume, device string, err error) {
+	volumes, err := d.listing.of(ctx, id)
 	if err != nil {
 		return v, "", err
 	}
@@ -155,35 +164,75 @@ func (d *Driver) device(ctx context.Context, id cluster.DatasetID) (backend.Volu
 	if err != nil {
 		return v, "", err
 	}
-	name, is := attached[v.ID]
-	if !is {
-		return v, "", fmt.Errorf("volume %s: %w", v.ID, backend.ErrNotAttached)
+	here := slices.DeleteFunc(volumes, func(v backend.Volume) bool { return attached[v.ID] == "" })
+	switch len(here) {
+	case 0:
+		return v, "", fmt.Errorf("dataset %s: %w", id, backend.ErrNotAttached)
+	case 1:
+	default:
+		return v, "", fmt.Errorf("%w: volumes %s are all attached here for this dataset", backend.ErrExists, names(here))
 	}
-	device, err := filepath.EvalSymlinks(name)
+	device, err = filepath.EvalSymlinks(attached[here[0].ID])
 	if err != nil {
-		return v, "", fmt.Errorf("device of volume %s: %w", v.ID, err)
+		return v, "", fmt.Errorf("device of volume %s: %w", here[0].ID, err)
 	}
-	return v, device, nil
+	return here[0], device, nil
 }
 
 // unused is ErrBusy, with the names of those who use a device where they can be found.
-func (d *Driver) unused(ctx context.Context, id cluster.DatasetID, name string) error {
+func (d *Driver) unused(ctx context.Context, id cluster.DatasetID, device string) error {
 	if err := d.let(id); err != nil {
 		return err
 	}
-	f, err := mount.OpenExclusive(name)
+	f, err := d.claim(ctx, device)
 	switch {
 	case err == nil:
 		return f.Close()
 	case errors.Is(err, os.ErrNotExist): // the kernel took it away meanwhile
 		return nil
-	case errors.Is(err, mount.ErrBusy):
-		number, err := mount.DeviceNumber(name)
-		if err != nil {
-			return err
-		}
-		who, err := d.users(ctx, mount.Entry{Dev: number})
-		return errors.Join(fmt.Errorf("%w: %s is mounted or open%s", backend.ErrBusy, name, who), err)
 	}
 	return err
+}
+
+// A process that starts a container has copies of all mounts until it has changed to the container's root.
+const (
+	passing = 300 * time.Millisecond
+	again   = 5 * time.Millisecond
+)
+
+// claim opens a device that nobody else has claimed. It looks again for a while where it is mounted in other mount
+// namespaces only, which mostly passes.
+func (d *Driver) claim(ctx context.Context, device string) (*os.File, error) {
+	for deadline := time.Now().Add(passing); ; {
+		f, err := mount.OpenExclusive(device)
+		if !errors.Is(err, mount.ErrBusy) {
+			return f, err
+		}
+		table, err := mount.Table()
+		if err != nil {
+			return nil, err
+		}
+		on, err := mount.Of(table, device)
+		if err != nil {
+			return nil, err
+		}
+		if len(on) > 0 {
+			return nil, fmt.Errorf("%w: %s is mounted on %s", backend.ErrBusy, device, on[0].Point)
+		}
+		if time.Now().After(deadline) {
+			return nil, d.inUse(ctx, device)
+		}
+		if err := pause(ctx, again); err != nil {
+			return nil, errors.Join(err, d.inUse(ctx, device))
+		}
+	}
+}
+
+func (d *Driver) inUse(ctx context.Context, device string) error {
+	number, err := mount.DeviceNumber(device)
+	if err != nil {
+		return err
+	}
+	who, err := d.users(context.WithoutCancel(ctx), mount.Entry{Dev: number})
+	return errors.Join(fmt.Errorf("%w: %s is mounted or open%s", backend.ErrBusy, device, who), err)
 }

@@ -116,6 +116,9 @@ func (d *Driver) SetEpoch(ctx context.Context, id cluster.DatasetID, epoch clust
 	if scratch != "" {
 		return fmt.Errorf("mark a head as scratch: %w", backend.ErrUnsupported)
 	}
+	if _, err := d.listing.find(ctx, id); err != nil {
+		return err
+	}
 	return d.within(ctx, id, func(at place) error {
 		written, err := raiseEpoch(at.root, id, epoch)
 		if err == nil {
@@ -131,10 +134,10 @@ func (d *Driver) Stats() []backend.OpStats { return d.count.stats() }
 // Refresh lets the next listing ask the store.
 func (d *Driver) Refresh() { d.listing.expire() }
 
-// notice lets the next listing ask the store after a call of it failed.
+// notice lets the next listing ask the store after a call of it failed, unless the volume is only in use.
 func (d *Driver) notice(ctx context.Context, call backend.StoreCall, do func(context.Context) error) error {
 	err := do(ctx)
-	if err != nil && call.Op != "list" && call.Op != "machine" {
+	if err != nil && call.Op != "list" && !errors.Is(err, backend.ErrBusy) {
 		d.listing.expire()
 	}
 	return err

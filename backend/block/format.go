@@ -42,11 +42,8 @@ type content struct {
 }
 
 // look reads what a device carries that is not mounted. What is neither the dataset's nor nothing is an error.
-func look(device string, id cluster.DatasetID) (content, error) {
-	f, err := mount.OpenExclusive(device)
-	if errors.Is(err, mount.ErrBusy) {
-		return content{}, fmt.Errorf("%w: %w", backend.ErrBusy, err)
-	}
+func (d *Driver) look(ctx context.Context, device string, id cluster.DatasetID) (content, error) {
+	f, err := d.claim(ctx, device)
 	if err != nil {
 		return content{}, err
 	}
@@ -113,13 +110,17 @@ func isZero(f *os.File, at, length int64) (bool, error) {
 // prepare makes sure that an attached volume has a whole head. Without spec only what was begun is finished.
 func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, spec *backend.Spec) error {
 	mounted, err := mountsOf(v.Dataset, device)
-	if err != nil || len(mounted) > 0 {
-		return err // a mounted head is whole
+	if err != nil {
+		return err
+	}
+	if len(mounted) > 0 { // a head that is mounted is whole
+		_, err := readRecord(mounted[0].Point, v.Dataset)
+		return err
 	}
 	if err := d.let(v.Dataset); err != nil {
 		return err
 	}
-	c, err := look(device, v.Dataset)
+	c, err := d.look(ctx, device, v.Dataset)
 	if err != nil {
 		return fmt.Errorf("volume %s: %w", v.ID, err)
 	}
@@ -135,7 +136,7 @@ func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, s
 	}
 	d.config.Log.InfoContext(ctx, "formatting a volume", "dataset", v.Dataset, "volume", v.ID,
 		"device", device, "filesystem", m.filesystem, "again", c.state == unfinished)
-	if err := format(ctx, device, c, m); err != nil {
+	if err := d.format(ctx, device, c, m); err != nil {
 		return fmt.Errorf("volume %s: %w", v.ID, err)
 	}
 	d.note(v.Dataset, head{device: device, epoch: m.epoch})
@@ -144,8 +145,8 @@ func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, s
 
 // format makes the head. The mark is on the device from before the first write to after the last, and while it is there
 // nobody gets to the head: so what is found with a mark on it is nobody's data, whatever it looks like.
-func format(ctx context.Context, device string, c content, m mark) error {
-	if err := writing(device, func(f *os.File) error {
+func (d *Driver) format(ctx context.Context, device string, c content, m mark) error {
+	if err := d.writing(ctx, device, func(f *os.File) error {
 		if err := m.write(f, body(c.size)); err != nil || c.state == blank {
 			return err
 		}
@@ -160,11 +161,11 @@ func format(ctx context.Context, device string, c content, m mark) error {
 	if err := furnish(device, m); err != nil {
 		return err
 	}
-	return writing(device, func(f *os.File) error { return erase(f, body(c.size)) })
+	return d.writing(ctx, device, func(f *os.File) error { return erase(f, body(c.size)) })
 }
 
-func writing(device string, f func(*os.File) error) error {
-	dev, err := mount.OpenExclusive(device)
+func (d *Driver) writing(ctx context.Context, device string, f func(*os.File) error) error {
+	dev, err := d.claim(ctx, device)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package block
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,10 +88,10 @@ func options(fstype string) map[string]string {
 	return nil
 }
 
-// open mounts a dataset's whole head on no path. The journal is replayed by the mount; nothing else is checked, since that
+// openHead mounts a dataset's whole head on no path. The journal is replayed by the mount; nothing else is checked, since that
 // would take long. A volume that grew gets a filesystem that fills it.
-func open(device string, id cluster.DatasetID) (*held, error) {
-	c, err := look(device, id)
+func (d *Driver) openHead(ctx context.Context, device string, id cluster.DatasetID) (*held, error) {
+	c, err := d.look(ctx, device, id)
 	if err != nil {
 		return nil, err
 	}
@@ -101,13 +102,13 @@ func open(device string, id cluster.DatasetID) (*held, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := check(fs, id, c); err != nil {
+	if err := d.check(ctx, fs, id, c); err != nil {
 		return nil, errors.Join(err, fs.Close())
 	}
 	return &held{fs, device, c.fs.Type}, nil
 }
 
-func check(fs *mount.Detached, id cluster.DatasetID, c content) error {
+func (d *Driver) check(ctx context.Context, fs *mount.Detached, id cluster.DatasetID, c content) error {
 	root, err := fs.Root()
 	if err != nil {
 		return err
@@ -116,8 +117,11 @@ func check(fs *mount.Detached, id cluster.DatasetID, c content) error {
 	if _, err := readRecord(descriptor(root), id); err != nil {
 		return err
 	}
-	if room := c.size - c.fs.Size; room >= 2*tail {
-		return mount.Enlarge(root, c.fs.Type, body(c.size))
+	if c.size-c.fs.Size < 2*tail {
+		return nil
+	}
+	if err := mount.Enlarge(root, c.fs.Type, body(c.size)); err != nil { // the data is there all the same
+		d.config.Log.WarnContext(ctx, "filesystem does not fill its volume", "dataset", id, "error", err)
 	}
 	return nil
 }

@@ -41,8 +41,11 @@ func (d *Driver) List(ctx context.Context) ([]cluster.Copy, error) {
 	copies := make([]cluster.Copy, 0, len(known))
 	for id, volumes := range known {
 		c := cluster.Copy{Dataset: id, Volume: names(volumes)}
-		if len(volumes) == 1 { // which of several has the data cannot be said
-			if err := d.observe(&c, volumes[0], attached[volumes[0].ID], table); err != nil {
+		for _, v := range volumes {
+			if len(volumes) > 1 && attached[v.ID] == "" {
+				continue // which of several has the data cannot be said, only which of them is here
+			}
+			if err := d.observe(&c, v, attached[v.ID], table); err != nil {
 				return nil, err
 			}
 		}

@@ -73,6 +73,16 @@ func (l *listing) known() bool {
 	return l.read
 }
 
+// of are the volumes of a dataset, mostly one. The store is asked only where none is known.
+func (l *listing) of(ctx context.Context, id cluster.DatasetID) ([]backend.Volume, error) {
+	if _, err := l.find(ctx, id); err != nil && !errors.Is(err, backend.ErrExists) {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.volumes[id]), nil
+}
+
 // find is the one volume of a dataset. The store is asked only where none is known.
 func (l *listing) find(ctx context.Context, id cluster.DatasetID) (backend.Volume, error) {
 	v, err := l.one(id)
@@ -130,6 +140,9 @@ func names(volumes []backend.Volume) string {
 
 // mayMake refuses to make a volume in the place of one that was in the store and is no more.
 func (l *listing) mayMake(ctx context.Context, id cluster.DatasetID) error {
+	if _, err := l.one(id); errors.Is(err, backend.ErrExists) {
+		return err
+	}
 	l.mu.Lock()
 	listed := len(l.volumes[id]) > 0 && !l.unseen[id]
 	l.mu.Unlock()
@@ -180,9 +193,9 @@ func (l *listing) take(all []backend.Volume, since uint64) {
 	for id, volumes := range l.volumes {
 		switch {
 		case len(listed[id]) > 0:
-		case l.unseen[id]:
+		case l.unseen[id], l.changed[id] > since:
 			listed[id] = volumes
-		case l.changed[id] <= since:
+		default:
 			l.gone[id] = volumes[0]
 		}
 	}

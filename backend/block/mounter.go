@@ -36,6 +36,9 @@ type place struct {
 // Mount puts the head on a path.
 func (d *Driver) Mount(ctx context.Context, id cluster.DatasetID, path string) error {
 	v, device, err := d.device(ctx, id)
+	if err == nil {
+		_, err = d.listing.find(ctx, id) // of several volumes none is mounted
+	}
 	if err != nil {
 		return err
 	}
@@ -56,14 +59,11 @@ func (d *Driver) Mount(ctx context.Context, id cluster.DatasetID, path string) e
 	if len(on) > 0 {
 		return fmt.Errorf("%w: %s of volume %s is mounted on %s", backend.ErrBusy, device, v.ID, on[0].Point)
 	}
-	if err := mount.MakePoint(path); err != nil {
-		return err
-	}
-	h, err := d.hold(id, device)
+	h, err := d.hold(ctx, id, device)
 	if err != nil {
 		return err
 	}
-	if err := h.fs.MoveTo(path); err != nil {
+	if err := errors.Join(mount.MakePoint(path), h.fs.MoveTo(path)); err != nil {
 		return errors.Join(err, d.let(id))
 	}
 	return d.let(id)
@@ -161,7 +161,7 @@ func (d *Driver) within(ctx context.Context, id cluster.DatasetID, f func(place)
 	if err != nil {
 		return err
 	}
-	at, err := d.open(id, device)
+	at, err := d.open(ctx, id, device)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (d *Driver) within(ctx context.Context, id cluster.DatasetID, f func(place)
 }
 
 // open opens the root of a head wherever it is mounted, else holds it.
-func (d *Driver) open(id cluster.DatasetID, device string) (at place, err error) {
+func (d *Driver) open(ctx context.Context, id cluster.DatasetID, device string) (at place, err error) {
 	on, err := mountsOf(id, device)
 	if err != nil {
 		return at, err
@@ -187,7 +187,7 @@ func (d *Driver) open(id cluster.DatasetID, device string) (at place, err error)
 		}
 		return place{device, m.Type, root}, nil
 	}
-	h, err := d.hold(id, device)
+	h, err := d.hold(ctx, id, device)
 	if err != nil {
 		return at, err
 	}
@@ -196,7 +196,7 @@ func (d *Driver) open(id cluster.DatasetID, device string) (at place, err error)
 }
 
 // hold mounts a head on no path, after a look at whose it is.
-func (d *Driver) hold(id cluster.DatasetID, device string) (*held, error) {
+func (d *Driver) hold(ctx context.Context, id cluster.DatasetID, device string) (*held, error) {
 	d.mu.Lock()
 	h := d.held[id]
 	d.mu.Unlock()
@@ -206,7 +206,7 @@ func (d *Driver) hold(id cluster.DatasetID, device string) (*held, error) {
 	if err := d.let(id); err != nil {
 		return nil, err
 	}
-	h, err := open(device, id)
+	h, err := d.openHead(ctx, device, id)
 	if err != nil {
 		return nil, err
 	}

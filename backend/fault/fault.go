@@ -140,3 +140,11 @@ func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string,
 func (d *Driver) Resize(ctx context.Context, id cluster.DatasetID, size int64) error {
 	return with(d, "resize", id, func(r backend.Resizer) error { return r.Resize(ctx, id, size) })
 }
+
+// Store lets calls of a store of network volumes fail, as Driver does those of a driver.
+func Store(before, after Hook) backend.Around {
+	return func(ctx context.Context, call backend.StoreCall, do func(context.Context) error) error {
+		d := Driver{Before: before, After: after}
+		return d.do(call.Op, call.Volume.Dataset, func() error { return do(ctx) })
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -44,6 +45,7 @@ type Config struct {
 type Store struct {
 	root    string
 	machine string
+	changes sync.Map // a mutex for each volume that was attached or detached, by name
 }
 
 // Open makes what is missing in the folder, and refuses one of another cluster.
@@ -154,6 +156,7 @@ func (s *Store) Destroy(_ context.Context, v backend.Volume) error {
 
 // Attach takes the file, if nobody has, and makes it a loop device.
 func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
+	defer s.alone(v)()
 	if err := s.take(v); err != nil {
 		return "", err
 	}
@@ -174,6 +177,13 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 		return "", fmt.Errorf("attach volume %s: %w", v.ID, err)
 	}
 	return loop.Device, errors.Join(mount.BackedBy(device, file), device.Close())
+}
+
+// alone waits until nobody else here attaches or detaches the volume: two at once would make two devices.
+func (s *Store) alone(v backend.Volume) (end func()) {
+	mu, _ := s.changes.LoadOrStore(v.ID, new(sync.Mutex))
+	mu.(*sync.Mutex).Lock()        //nolint:forcetypeassert // nothing else is in it
+	return mu.(*sync.Mutex).Unlock //nolint:forcetypeassert // nothing else is in it
 }
 
 // take moves the file to this machine's folder. Of several that try, the filesystem lets one. It is on disk before there is
@@ -197,6 +207,7 @@ func (s *Store) take(v backend.Volume) error {
 
 // Detach takes the loop device away and gives the file back.
 func (s *Store) Detach(ctx context.Context, v backend.Volume) error {
+	defer s.alone(v)()
 	path := s.dir(attachedDir, s.machine, v.ID)
 	loop, err := s.loop(v.ID)
 	if err != nil {

@@ -5,179 +5,247 @@ package mem
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/flocker-project/flocker/backend"
-	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/mount"
 )
 
-// Store is network storage in memory: each volume is attached to one machine at most.
+// Store is network storage in memory, for tests: all machines of all clusters see it.
 type Store struct {
 	mu      sync.Mutex
-	volumes map[cluster.DatasetID]*stored
+	dir     string
+	made    int
+	volumes map[string]*stored
 }
 
+// stored is one volume of a Store.
 type stored struct {
-	holder string // a machine; empty is none
-	volume *volume
+	backend.Volume
+	cluster string
+	devices map[string]string // by machine: an evicted one keeps a device with which nothing can be done
 }
 
-// NewStore makes an empty store.
-func NewStore() *Store { return &Store{volumes: map[cluster.DatasetID]*stored{}} }
+// defaultVolume is the size of a volume for which no size is asked.
+const defaultVolume = 1 << 30
 
-// Attached is a machine's storage of which the volumes are in a store.
-type Attached struct {
-	store   *Store
-	machine string
-	disk    *Driver // what is attached here
+// NewStore makes a store whose devices are loop devices of files in a folder. Without one they are names with nothing
+// behind them, and nothing needs root.
+func NewStore(dir string) *Store { return &Store{dir: dir, volumes: map[string]*stored{}} }
+
+// Machine is what a machine of a cluster has of the store.
+func (s *Store) Machine(clusterID, name string) *Machine { return &Machine{s, clusterID, name} }
+
+// Vanish removes a volume as if it had never been.
+func (s *Store) Vanish(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.volumes, id)
 }
 
-var _ interface {
-	backend.Driver
-	backend.Attacher
-	backend.Mounter
-} = (*Attached)(nil)
-
-// Machine is the storage of a machine.
-func (s *Store) Machine(name string) *Attached {
-	return &Attached{store: s, machine: name, disk: New(1 << 40)}
+// Tag adds a volume as it is, marked as whose it says, as somebody may who works with the store's own tools.
+func (s *Store) Tag(clusterID string, v backend.Volume) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.add(clusterID, v)
 }
 
-// Disk is what is attached to the machine, for tests to write to and look at.
-func (a *Attached) Disk() *Driver { return a.disk }
-
-// Machine is the machine's name.
-func (a *Attached) Machine() string { return a.machine }
-
-// Abilities says that the store fences.
-func (a *Attached) Abilities() cluster.Capabilities {
-	return cluster.Capabilities{Attaches: true, Fences: true}
-}
-
-// Expect has nothing to look for: everything is known at all times.
-func (a *Attached) Expect(context.Context, []cluster.DatasetID) error { return nil }
-
-// Create makes a volume and attaches it here.
-func (a *Attached) Create(ctx context.Context, spec backend.Spec) error {
-	a.store.mu.Lock()
-	if a.store.volumes[spec.Dataset] == nil {
-		a.store.volumes[spec.Dataset] = &stored{volume: &volume{head: newHead(spec, "", nil, ""), snapshots: map[string]snapshot{}}}
-	}
-	a.store.mu.Unlock()
-	return a.Attach(ctx, spec.Dataset)
-}
-
-// Attach brings the volume here unless another machine has it.
-func (a *Attached) Attach(_ context.Context, id cluster.DatasetID) error {
-	a.store.mu.Lock()
-	defer a.store.mu.Unlock()
-	v := a.store.volumes[id]
-	switch {
-	case v == nil:
-		return fmt.Errorf("volume of dataset %s: %w", id, backend.ErrNotFound)
-	case v.holder != "" && v.holder != a.machine:
-		return fmt.Errorf("%w: attached to machine %s", backend.ErrBusy, v.holder)
-	}
-	v.holder = a.machine
-	a.disk.put(id, v.volume)
-	return nil
-}
-
-// Detach gives it back.
-func (a *Attached) Detach(_ context.Context, id cluster.DatasetID) error {
-	a.store.mu.Lock()
-	defer a.store.mu.Unlock()
-	v := a.store.volumes[id]
-	if v == nil || v.holder != a.machine {
+func (s *Store) add(clusterID string, v backend.Volume) error {
+	s.volumes[v.ID] = &stored{v, clusterID, map[string]string{}}
+	if s.dir == "" {
 		return nil
 	}
-	if err := a.disk.Destroy(context.Background(), id); err != nil {
-		return err
-	}
-	v.holder = ""
-	return nil
-}
-
-// Evict takes the volume from a machine, which writes nothing to it from then on.
-func (a *Attached) Evict(_ context.Context, id cluster.DatasetID, machine string) error {
-	a.store.mu.Lock()
-	defer a.store.mu.Unlock()
-	v := a.store.volumes[id]
-	if v == nil || v.holder != machine {
-		return nil
-	}
-	old := v.volume
-	copied := newHead(old.head.Spec, old.head.scratch, old.head.files, old.head.base)
-	v.holder, v.volume = "", &volume{head: copied, snapshots: old.snapshots}
-	return nil
-}
-
-// Destroy removes a volume that is attached nowhere else.
-func (a *Attached) Destroy(ctx context.Context, id cluster.DatasetID) error {
-	if err := a.Detach(ctx, id); err != nil {
-		return err
-	}
-	a.store.mu.Lock()
-	defer a.store.mu.Unlock()
-	if v := a.store.volumes[id]; v != nil && v.holder != "" {
-		return fmt.Errorf("%w: attached to machine %s", backend.ErrBusy, v.holder)
-	}
-	delete(a.store.volumes, id)
-	return nil
-}
-
-// List describes what is attached here, and what else is in the store.
-func (a *Attached) List(ctx context.Context) ([]cluster.Copy, error) {
-	copies, err := a.disk.List(ctx)
+	f, err := os.Create(s.file(v.ID))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a.store.mu.Lock()
-	defer a.store.mu.Unlock()
-	copies = slices.DeleteFunc(copies, func(c cluster.Copy) bool { v := a.store.volumes[c.Dataset]; return v == nil || v.holder != a.machine })
-	for i := range copies {
-		copies[i].Volume, copies[i].Device, copies[i].Divergent = "v-"+string(copies[i].Dataset), "/dev/"+string(copies[i].Dataset), false
-	}
-	for id, v := range a.store.volumes {
-		if v.holder != a.machine {
-			copies = append(copies, cluster.Copy{Dataset: id, Volume: "v-" + string(id), Holder: v.holder})
+	return errors.Join(f.Truncate(v.Size), f.Close())
+}
+
+func (s *Store) file(id string) string { return filepath.Join(s.dir, id) }
+
+// Machine is one machine's view of a Store.
+type Machine struct {
+	store   *Store
+	cluster string
+	name    string
+}
+
+// Machine is the name.
+func (m *Machine) Machine(context.Context) (string, error) { return m.name, nil }
+
+// List returns the cluster's volumes.
+func (m *Machine) List(ctx context.Context) ([]backend.Volume, error) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	var all []backend.Volume
+	for _, v := range m.store.volumes {
+		if v.cluster == m.cluster {
+			all = append(all, v.Volume)
 		}
 	}
-	slices.SortFunc(copies, func(a, b cluster.Copy) int { return cmp.Compare(a.Dataset, b.Dataset) })
-	return copies, nil
+	slices.SortFunc(all, func(a, b backend.Volume) int { return cmp.Compare(a.ID, b.ID) })
+	return all, ctx.Err()
 }
 
-// SetEpoch writes the epoch on what is attached.
-func (a *Attached) SetEpoch(ctx context.Context, id cluster.DatasetID, epoch cluster.Epoch, scratch cluster.MoveID) error {
-	if scratch != "" {
-		return fmt.Errorf("scratch data: %w", backend.ErrUnsupported)
+// Create makes a volume.
+func (m *Machine) Create(_ context.Context, spec backend.Spec) (backend.Volume, error) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	for _, v := range m.store.volumes {
+		if v.cluster != m.cluster || v.Dataset != spec.Dataset {
+			continue
+		}
+		if spec.Size != 0 && spec.Size != v.Size || spec.Profile != v.Profile {
+			return v.Volume, fmt.Errorf("volume %s: %w with %d bytes and profile %q", v.ID, backend.ErrExists, v.Size, v.Profile)
+		}
+		return v.Volume, nil
 	}
-	return a.disk.SetEpoch(ctx, id, epoch, "")
-}
-
-// Mount mounts what is attached.
-func (a *Attached) Mount(ctx context.Context, id cluster.DatasetID, path string) error {
-	return a.disk.Mount(ctx, id, path)
-}
-
-// Unmount unmounts it.
-func (a *Attached) Unmount(ctx context.Context, id cluster.DatasetID) error {
-	return a.disk.Unmount(ctx, id)
-}
-
-// Released says what is known for certain.
-func (a *Attached) Released(ctx context.Context, id cluster.DatasetID, snapshot string) error {
-	if snapshot != "" {
-		return fmt.Errorf("snapshot %s: %w", snapshot, backend.ErrUnsupported)
+	m.store.made++
+	v := backend.Volume{
+		ID: "mem-" + strconv.Itoa(m.store.made), Dataset: spec.Dataset,
+		Size: cmp.Or(spec.Size, defaultVolume), Profile: spec.Profile,
 	}
-	return a.disk.Released(ctx, id, "")
+	return v, m.store.add(m.cluster, v)
 }
 
-// put makes a volume be here.
-func (d *Driver) put(id cluster.DatasetID, v *volume) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.volumes[id] = v
+// Destroy removes a volume.
+func (m *Machine) Destroy(_ context.Context, v backend.Volume) error {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	there, err := m.own(v)
+	switch {
+	case errors.Is(err, backend.ErrNotFound):
+		return nil
+	case there.Machine != "":
+		return fmt.Errorf("volume %s: %w: attached to %s", v.ID, backend.ErrBusy, there.Machine)
+	}
+	delete(m.store.volumes, v.ID)
+	if m.store.dir == "" {
+		return nil
+	}
+	return os.Remove(m.store.file(v.ID))
+}
+
+func (m *Machine) own(v backend.Volume) (*stored, error) {
+	there := m.store.volumes[v.ID]
+	if there == nil || there.cluster != m.cluster {
+		return &stored{}, fmt.Errorf("volume %s: %w", v.ID, backend.ErrNotFound)
+	}
+	return there, nil
+}
+
+// Attach makes a device.
+func (m *Machine) Attach(ctx context.Context, v backend.Volume) (string, error) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	there, err := m.own(v)
+	switch {
+	case err != nil:
+		return "", err
+	case there.Machine == m.name:
+		return there.devices[m.name], nil
+	case there.Machine != "":
+		return "", fmt.Errorf("volume %s: %w: attached to %s", v.ID, backend.ErrBusy, there.Machine)
+	case there.devices[m.name] != "":
+		return "", fmt.Errorf("volume %s: %w: the device from which this machine was evicted is still there", v.ID, backend.ErrBusy)
+	}
+	device := "/dev/" + v.ID
+	if m.store.dir != "" {
+		if device, err = m.loop(ctx, v); err != nil {
+			return "", err
+		}
+	}
+	there.Machine, there.devices[m.name] = m.name, device
+	return device, nil
+}
+
+func (m *Machine) loop(ctx context.Context, v backend.Volume) (string, error) {
+	file, err := os.OpenFile(m.store.file(v.ID), os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	return mount.MakeLoop(ctx, file)
+}
+
+// Detach takes the device away.
+func (m *Machine) Detach(ctx context.Context, v backend.Volume) error {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	there := m.store.volumes[v.ID]
+	if there == nil || there.devices[m.name] == "" {
+		return nil
+	}
+	if m.store.dir != "" {
+		err := mount.RemoveLoop(ctx, mount.Loop{Device: there.devices[m.name], File: m.store.file(v.ID)})
+		if errors.Is(err, mount.ErrBusy) {
+			return fmt.Errorf("volume %s: %w: %w", v.ID, backend.ErrBusy, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	delete(there.devices, m.name)
+	if there.Machine == m.name {
+		there.Machine = ""
+	}
+	return nil
+}
+
+// Attached are the devices of this machine.
+func (m *Machine) Attached(context.Context) (map[string]string, error) {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	attached := map[string]string{}
+	for id, v := range m.store.volumes {
+		if device := v.devices[m.name]; device != "" {
+			attached[id] = device
+		}
+	}
+	return attached, nil
+}
+
+// Evict leaves the machine a device of no size: whatever it still reads or writes fails.
+func (m *Machine) Evict(_ context.Context, v backend.Volume, machine string) error {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	there, err := m.own(v)
+	if err != nil || there.Machine != machine {
+		return err
+	}
+	if m.store.dir != "" {
+		if err := mount.CutLoop(there.devices[machine], there.Size); err != nil {
+			return err
+		}
+	}
+	there.Machine = ""
+	return nil
+}
+
+// Fences says that it is so.
+func (m *Machine) Fences() bool { return true }
+
+// Grow makes the volume larger.
+func (m *Machine) Grow(_ context.Context, v backend.Volume, size int64) error {
+	m.store.mu.Lock()
+	defer m.store.mu.Unlock()
+	there, err := m.own(v)
+	if err != nil || there.Size >= size {
+		return err
+	}
+	there.Size = size
+	if m.store.dir == "" {
+		return nil
+	}
+	if err := os.Truncate(m.store.file(v.ID), size); err != nil || there.devices[m.name] == "" {
+		return err
+	}
+	return mount.EnlargeLoop(there.devices[m.name])
 }

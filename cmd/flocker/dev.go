@@ -14,7 +14,11 @@ import (
 )
 
 // devCluster is what all dev commands share: which cluster they are about.
-type devCluster struct{ name string }
+type devCluster struct {
+	name    string
+	backend string
+	options []string // of the back end
+}
 
 func newDevCommand() *cobra.Command {
 	d := &devCluster{}
@@ -37,7 +41,7 @@ engine and agent; the control has a container of its own. Nodes can be stopped, 
 }
 
 // options are what a cluster is made with; the command lines are those of the agent and control commands.
-func (d *devCluster) options(nodes int, link string) devcluster.Options {
+func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 	return devcluster.Options{
 		Name:  d.name,
 		Nodes: nodes,
@@ -73,7 +77,7 @@ func (d *devCluster) upCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := devcluster.Up(cmd.Context(), engine, d.options(nodes, link))
+			c, err := devcluster.Up(cmd.Context(), engine, d.clusterOptions(nodes, link))
 			if err != nil {
 				return err
 			}
@@ -81,6 +85,8 @@ func (d *devCluster) upCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&nodes, "nodes", 3, "number of nodes")
+	cmd.Flags().StringVar(&d.backend, "backend", "btrfs", "storage backend of the nodes that are made")
+	cmd.Flags().StringArrayVar(&d.options, "backend-option", nil, "KEY=VALUE for the backend, as in agent.yml; may be repeated")
 	cmd.Flags().StringVar(&link, "link", "", "rate of every node's link, such as 1gbit (default: as it is)")
 	return cmd
 }

@@ -46,7 +46,7 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	g, joining := errgroup.WithContext(ctx)
 	for _, n := range nodes {
 		if !n.IsControl() {
-			g.Go(func() error { return joinMachine(joining, c, n) })
+			g.Go(func() error { return d.joinMachine(joining, c, n) })
 		}
 	}
 	g.Go(func() error { return d.keepUser(joining, c) })
@@ -54,20 +54,31 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 }
 
 // joinMachine makes a machine a node and starts its agent.
-func joinMachine(ctx context.Context, c *devcluster.Cluster, n devcluster.Node) error {
+func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n devcluster.Node) error {
 	if _, err := c.Exec(ctx, n.Name, "test", "-e", "/etc/flocker/node.crt"); err != nil {
 		token, err := awaitToken(ctx, c)
 		if err != nil {
 			return err
 		}
 		var out bytes.Buffer
-		err = c.Stream(ctx, n.Name, devcluster.Streams{Stdin: bytes.NewReader(token), Stdout: &out, Stderr: &out},
-			"flocker", "join", "--no-start", "--name", n.Name, "--address", n.Address.String(), "-")
+		join := []string{"flocker", "join", "--no-start", "--name", n.Name, "--address", n.Address.String(), "--backend", d.backend}
+		for _, option := range append(sharedOptions(d.backend, n), d.options...) {
+			join = append(join, "--backend-option", option)
+		}
+		err = c.Stream(ctx, n.Name, devcluster.Streams{Stdin: bytes.NewReader(token), Stdout: &out, Stderr: &out}, append(join, "-")...)
 		if err != nil {
 			return errors.Join(err, errors.New(strings.TrimSpace(out.String())))
 		}
 	}
 	return c.Enable(ctx, n.Name, "agent")
+}
+
+// sharedOptions are what a back end that keeps data away from the nodes is to know in a development cluster.
+func sharedOptions(backend string, n devcluster.Node) []string {
+	if backend == "loopback" {
+		return []string{"root_path=" + devcluster.SharedFolder, "compute_instance_id=" + n.Name}
+	}
+	return nil
 }
 
 // awaitToken asks for a join token until the control service answers.

@@ -25,6 +25,7 @@ const (
 
 // result is the demo's last line.
 type result struct {
+	Backend  string  `json:"backend"`
 	Moves    []moved `json:"moves"`
 	Baseline int64   `json:"baseline_gap_ms"`
 }
@@ -53,13 +54,14 @@ type demo struct {
 
 func say(format string, args ...any) { fmt.Printf("\n== "+format+"\n", args...) }
 
-func show(ctx context.Context, binary, name string, scale int) error {
+func show(ctx context.Context, binary, name, backend string, scale int) error {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return err
 	}
 	d := &demo{
-		lab:     &lab.Lab{Binary: binary, Name: name, Nodes: 3, Output: os.Stdout},
+		lab:     &lab.Lab{Binary: binary, Name: name, Nodes: 3, Backend: backend, Output: os.Stdout},
+		result:  result{Backend: backend},
 		scale:   scale,
 		writers: map[string]*load.Writer{},
 		clients: map[string]*load.Connector{},
@@ -74,7 +76,7 @@ func show(ctx context.Context, binary, name string, scale int) error {
 }
 
 func (d *demo) bringUp(ctx context.Context) error {
-	say("A cluster of three nodes on this machine (the first time its images are built: a few minutes)")
+	say("A cluster of three nodes on this machine, with %s (the first time its images are built: a few minutes)", d.result.Backend)
 	if err := d.lab.Down(ctx); err != nil {
 		return err
 	}

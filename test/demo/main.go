@@ -17,11 +17,12 @@ import (
 func main() {
 	binary := flag.String("flocker", "bin/flocker", "the flocker program")
 	name := flag.String("name", "demo", "name of the development cluster; one that is there is replaced")
+	backend := flag.String("backend", "btrfs", "the nodes' storage")
 	scale := flag.Int("scale", 20, "size of PostgreSQL's data, in units of 15 MB")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := show(ctx, *binary, *name, *scale); err != nil {
+	if err := show(ctx, *binary, *name, *backend, *scale); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}

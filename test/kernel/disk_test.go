@@ -23,7 +23,7 @@ const (
 // TestDiskOfTarget moves to a node whose pool is too small: refused when that is known ahead, aborted when it fills
 // on the way. Neither stops anything, and no half copy stays.
 func TestDiskOfTarget(t *testing.T) {
-	s := enter(t)
+	s := copies(t)
 	s.ballast("node1", "bulk", 7007, 100)
 	before := s.container("bulk", "node1")
 	s.poolLimit("node2", "1G")

@@ -13,7 +13,7 @@ import (
 
 // TestLinkCut cuts the link between source and target: a copy goes on when it is back, a cut-over is given up.
 func TestLinkCut(t *testing.T) {
-	s := enter(t)
+	s := copies(t)
 	s.T.Cleanup(func() { s.must(s.Heal(s.ctx)) })
 	s.deploy("node1", "linked", `
 image: redis:8

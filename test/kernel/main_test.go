@@ -23,11 +23,12 @@ import (
 // The tests share one cluster, since making one takes longer than most of them: each leaves it settled.
 //
 // FLOCKER_BINARY names a program to test in place of one that is built here; FLOCKER_CLUSTER names a cluster to use,
-// which then stays up.
+// which then stays up; FLOCKER_BACKEND names the nodes' storage.
 const (
 	enabled   = "FLOCKER_E2E"
 	binaryEnv = "FLOCKER_BINARY"
 	keepEnv   = "FLOCKER_CLUSTER"
+	backend   = "FLOCKER_BACKEND"
 )
 
 const (
@@ -80,7 +81,7 @@ func (g *ground) enter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.lab = &lab.Lab{Binary: binary, Name: cmp.Or(os.Getenv(keepEnv), "e2e"), Nodes: nodes}
+	g.lab = &lab.Lab{Binary: binary, Name: cmp.Or(os.Getenv(keepEnv), "e2e"), Nodes: nodes, Backend: os.Getenv(backend)}
 	if err := g.lab.Down(ctx); err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ volumes: [{dataset: %[1]s-data, mountpoint: /data}]
 
 // TestCopyUnderWay looks at moves that have not come to their cut-over: limited, cancelled, and only thought of.
 func TestCopyUnderWay(t *testing.T) {
-	s := enter(t)
+	s := copies(t)
 	s.ballast("node1", "heavy", 7002, 60)
 	before := s.container("heavy", "node1")
 

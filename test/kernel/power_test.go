@@ -29,7 +29,7 @@ func TestPowerLoss(t *testing.T) {
 
 // TestPowerLossUnderWay takes the power of either end of a move away while it copies.
 func TestPowerLossUnderWay(t *testing.T) {
-	s := enter(t)
+	s := copies(t)
 	s.ballast("node1", "moving", 7010, 60)
 	for _, victim := range []string{"source", "target"} {
 		s.scene(victim, func(s *stage) {
@@ -55,7 +55,7 @@ func after(node string) string {
 
 // TestFailOver takes an application over from a node that is off, on an operator's word and with consent to a loss.
 func TestFailOver(t *testing.T) {
-	s := enter(t)
+	s := copies(t)
 	s.deploy("node1", "spare", `
 image: redis:8
 command: [sh, -c, "cp $(command -v redis-server) /tmp/side; exec /tmp/side --port 7009 --protected-mode no --appendonly yes --appendfsync always --save ''"]

@@ -28,6 +28,8 @@ type Lab struct {
 	Name   string // of the development cluster
 	Nodes  int
 	Link   string // rate of the links; empty leaves them as they are
+	// Backend is the nodes' storage; empty is the usual one.
+	Backend string
 	// Output, where set, gets what the program says while it works.
 	Output io.Writer
 
@@ -40,6 +42,9 @@ func (l *Lab) Up(ctx context.Context) error {
 	args := []string{"up", "--nodes", strconv.Itoa(l.Nodes)}
 	if l.Link != "" {
 		args = append(args, "--link", l.Link)
+	}
+	if l.Backend != "" {
+		args = append(args, "--backend", l.Backend)
 	}
 	if _, err := l.Dev(ctx, args...); err != nil {
 		return err

@@ -130,7 +130,7 @@ func TestDriversTestsDoNotSeeOtherDrivers(t *testing.T) {
 }
 
 // layers are put on top of drivers, and the tests of those try them together.
-var layers = []string{"backend/block"}
+var layers = []string{"backend/block", "backend/fault"}
 
 func TestOnlyRunStartsCommands(t *testing.T) {
 	for _, p := range packages(t) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -74,9 +75,12 @@ func (c redisConn) All(ctx context.Context) ([]int64, error) {
 	return all, nil
 }
 
+const fillTimeout = time.Minute
+
 // FillRedis stores so many values of so many random bytes.
 func FillRedis(ctx context.Context, address string, values, size int) error {
-	c := redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true})
+	// It writes to disk faster than a busy machine's disk takes it.
+	c := redis.NewClient(&redis.Options{Addr: address, DisableIdentity: true, ReadTimeout: fillTimeout, WriteTimeout: fillTimeout})
 	pipe := c.Pipeline()
 	buf := make([]byte, size)
 	source := rand.NewChaCha8([32]byte{1})

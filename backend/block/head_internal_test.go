@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package block
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/mount"
+)
+
+// What is on the disk the moment SetEpoch returns is what is there after the machine lost its power.
+func TestAnEpochOutlivesALossOfPower(t *testing.T) {
+	for filesystem, size := range sizes() {
+		t.Run(filesystem, func(t *testing.T) {
+			d, after := newDisk(t, size), newDisk(t, size)
+			needs(t, "mkfs."+filesystem)
+			driver := d.driver(t, filesystem)
+			must(t, driver.Create(t.Context(), spec()))
+			must(t, driver.SetEpoch(t.Context(), dataset, 8, ""))
+			after.change(t, func(f *os.File) error {
+				from, err := os.Open(d.file)
+				if err != nil {
+					return err
+				}
+				defer from.Close()
+				_, err = io.Copy(f, from)
+				return err
+			})
+			must(t, driver.Detach(t.Context(), dataset))
+
+			driver = after.driver(t, filesystem)
+			must(t, driver.Attach(t.Context(), dataset))
+			if err := driver.SetEpoch(t.Context(), dataset, 7, ""); !errors.Is(err, backend.ErrChanged) {
+				t.Errorf("SetEpoch of a smaller one = %v; want %v", err, backend.ErrChanged)
+			}
+			must(t, driver.SetEpoch(t.Context(), dataset, 8, ""))
+		})
+	}
+}
+
+func TestSetEpochAndMountAreOneMount(t *testing.T) {
+	d := newDisk(t, 64<<20)
+	driver := d.driver(t, "ext4")
+	must(t, driver.Create(t.Context(), spec()))
+	must(t, driver.SetEpoch(t.Context(), dataset, 4, ""))
+	held := driver.held[dataset]
+	if held == nil {
+		t.Fatal("SetEpoch holds no mount")
+	}
+	root, err := held.fs.Root()
+	must(t, err)
+	mark := filepath.Join(descriptor(root), backend.DataDir, "mark")
+	must(t, os.WriteFile(mark, nil, 0o600))
+	must(t, root.Close())
+	path := filepath.Join(t.TempDir(), "point")
+	must(t, driver.Mount(t.Context(), dataset, path))
+	if driver.held[dataset] != nil {
+		t.Error("the mount is still held after Mount")
+	}
+	_, err = os.Stat(filepath.Join(path, backend.DataDir, "mark"))
+	must(t, errors.Join(err, driver.Unmount(t.Context(), dataset), mount.RemovePoint(path)))
+	must(t, driver.Released(t.Context(), dataset, ""))
+}
+
+func TestWhatSomebodyMountedByHandIsNoHead(t *testing.T) {
+	d := newDisk(t, 64<<20)
+	must(t, run.Command(t.Context(), "mkfs.ext4", "-q", "-F", "-b", "4096", d.file).Run())
+	driver := d.driver(t, "ext4")
+	device, err := d.Attach(t.Context(), d.Volume)
+	must(t, err)
+	point := t.TempDir()
+	must(t, mount.Device(device, point, "ext4", ""))
+	for what, err := range map[string]error{
+		"Create": driver.Create(t.Context(), spec()), "Attach": driver.Attach(t.Context(), dataset),
+		"SetEpoch": driver.SetEpoch(t.Context(), dataset, 3, ""),
+	} {
+		if !errors.Is(err, backend.ErrChanged) {
+			t.Errorf("%s = %v; want %v", what, err, backend.ErrChanged)
+		}
+	}
+	if err := driver.Detach(t.Context(), dataset); !errors.Is(err, backend.ErrBusy) {
+		t.Errorf("Detach = %v; want %v", err, backend.ErrBusy)
+	}
+	c, err := driver.List(t.Context())
+	if err != nil || len(c) != 1 || c[0].Head || c[0].Mounted != point {
+		t.Errorf("List = %+v, %v; want it mounted on %s without a head", c, err, point)
+	}
+	must(t, mount.Unmount(point))
+}
