@@ -79,7 +79,9 @@ type Config struct {
 	Pool    *backend.Pool
 	Engine  container.Engine
 	Network Network
-	Notes   *migrate.Notes
+	// IPv6 says why applications cannot have IPv6 here; nil where they can. It is asked often.
+	IPv6  func() error
+	Notes *migrate.Notes
 	// Peers reach other nodes' agents; Streams carry data to them.
 	Peers   *api.PeerClient
 	Streams *transfer.Dialer

@@ -25,19 +25,23 @@ func (a *Agent) join(ctx context.Context, d cluster.Desired) error {
 	if !d.Complete || d.Fabric.Subnet == "" || d.Nodes[a.Node].ClusterAddress == "" {
 		return nil
 	}
-	fabric, err := fabricOf(d, a.Node)
+	without := a.IPv6()
+	fabric, err := fabricOf(d, a.Node, without == nil)
 	if err != nil {
 		return fmt.Errorf("join the cluster network: %w", err)
 	}
 	if reflect.DeepEqual(fabric, a.joined) {
 		return nil
 	}
-	runtime := container.NetworkConfig{Subnet: fabric.Subnet, Gateway: fabric.Address}
-	if err := a.Engine.Join(ctx, runtime); err != nil {
+	has, err := a.joinRuntime(ctx, fabric, d.Fabric.Prefix6())
+	if err != nil {
 		return err
 	}
-	if err := a.Network.Join(ctx, fabric); err != nil {
+	if err := a.Network.Join(ctx, has); err != nil {
 		return err
+	}
+	if d.Fabric.Subnet6 != "" && without != nil {
+		a.Log.Info("applications have no IPv6 on this node", "reason", without)
 	}
 	a.joined = fabric
 	select {
@@ -46,6 +50,27 @@ func (a *Agent) join(ctx context.Context, d cluster.Desired) error {
 		close(a.member)
 	}
 	return nil
+}
+
+// joinRuntime returns the cluster network as the container runtime has it now. A runtime may refuse to have it with IPv6 (an
+// engine without ip6tables), or to be without from now on (applications of the time before are in it): applications that
+// have their IPv4 addresses are worth more than a node that waits for somebody to put that right.
+func (a *Agent) joinRuntime(ctx context.Context, f network.Fabric, subnet6 netip.Prefix) (network.Fabric, error) {
+	config := container.NetworkConfig{Subnet: f.Subnet, Subnet6: f.Subnet6, Gateway: f.Address}
+	refused := a.Engine.Join(ctx, config)
+	if refused == nil || !subnet6.IsValid() {
+		return f, refused
+	}
+	if config.Subnet6 = subnet6; f.Subnet6.IsValid() {
+		config.Subnet6 = netip.Prefix{}
+	}
+	if a.Engine.Join(ctx, config) != nil {
+		return f, refused // what it says of the settings that are wanted
+	}
+	a.Log.Warn("the container runtime keeps its network with other IPv6 settings than this host has",
+		"host_ipv6", f.Subnet6.IsValid(), "runtime_ipv6", config.Subnet6.IsValid(), "reason", refused)
+	f.Subnet6 = netip.Prefix{}
+	return f, nil
 }
 
 // untilMember waits for the first join of this process: before, no container can be made. A node that has not read of
@@ -64,12 +89,17 @@ func (a *Agent) untilMember(ctx context.Context) error {
 	}
 }
 
-// fabricOf is the cluster network as a node has it.
-func fabricOf(d cluster.Desired, self cluster.NodeID) (network.Fabric, error) {
+// fabricOf is the cluster network as a node has it, with IPv6 where both the cluster and the host have it.
+func fabricOf(d cluster.Desired, self cluster.NodeID, ipv6 bool) (network.Fabric, error) {
 	f := network.Fabric{Service: d.Fabric.Service(), Key: fabricKey}
 	var err error
 	if f.Subnet, err = cluster.ParseSubnet(d.Fabric.Subnet); err != nil {
 		return f, err
+	}
+	if d.Fabric.Subnet6 != "" && ipv6 {
+		if f.Subnet6, err = cluster.ParseSubnet6(d.Fabric.Subnet6); err != nil {
+			return f, err
+		}
 	}
 	me := d.Nodes[self]
 	if f.Address, err = netip.ParseAddr(me.ClusterAddress); err != nil {
@@ -97,7 +127,9 @@ type named struct {
 	names map[string]netip.Addr
 }
 
-// tellNames makes the name of every application known in every application that is on this node.
+// tellNames makes the name of every application known in every application that is on this node, with its IPv4 address alone.
+// Resolvers put an IPv6 address first where there is one: an application that listens on IPv4 only, as many do, would refuse
+// every client that does not try the next address, and an IPv4 address is there on every node.
 func (a *Agent) tellNames(ctx context.Context, d cluster.Desired) {
 	names := map[string]netip.Addr{}
 	for name, app := range d.Applications {

@@ -71,13 +71,13 @@ func TestFabricOfANode(t *testing.T) {
 	d.Fabric.Subnet = "10.9.0.0/16"
 	d.Nodes["a"] = cluster.Node{ID: "a", Name: "alpha", Address: "192.0.2.1", ClusterAddress: "10.9.0.2"}
 	d.Nodes["b"] = cluster.Node{ID: "b", Name: "beta", Address: "192.0.2.2", ClusterAddress: "10.9.0.3"}
-	f, err := fabricOf(d, "a")
+	f, err := fabricOf(d, "a", true)
 	if err != nil || f.Check() != nil || f.Address.String() != "10.9.0.2" || f.Service.String() != "10.9.0.1" ||
 		len(f.Peers) != 1 || f.Peers[0].String() != "192.0.2.2" {
 		t.Errorf("fabricOf() = %+v, %v", f, err)
 	}
 	d.Nodes["b"] = cluster.Node{ID: "b", Name: "beta", Address: "beta.example"}
-	if _, err := fabricOf(d, "a"); err == nil || !strings.Contains(err.Error(), "node beta") {
+	if _, err := fabricOf(d, "a", true); err == nil || !strings.Contains(err.Error(), "node beta") {
 		t.Errorf("fabricOf() of a node without an IP address = %v", err)
 	}
 }

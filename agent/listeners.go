@@ -19,7 +19,7 @@ import (
 const (
 	// lookAtPorts is how often the agent looks who listens on the node: nothing tells of that. A look reads the kernel's
 	// tables of sockets, and processes only where a socket is new.
-	lookAtPorts = 5 * time.Second
+	lookAtPorts = 15 * time.Second
 	// passing is where the kernel's own choice of ports begins.
 	passing = 32768
 	// maxReported bounds a report, and maxWho what it says of one port.

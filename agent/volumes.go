@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -48,6 +49,9 @@ func (e expectation) covers(ids []cluster.DatasetID) bool {
 	})
 }
 
+// missingAgain is how soon volumes that should be in the store are looked for again.
+const missingAgain = 30 * time.Second
+
 // unknownVolume stands for the name of a volume that may be in the store.
 const unknownVolume = "unknown"
 
@@ -61,11 +65,12 @@ func (a *Agent) concerning(o cluster.Observed, desired cluster.Desired, e expect
 	maps.DeleteFunc(copies, func(id cluster.DatasetID, c cluster.Copy) bool {
 		return c.Device == "" && c.Holder != machine && desired.Datasets[id].Owner != a.Node
 	})
-	if e.failed == nil {
-		return copies
-	}
 	for _, id := range e.ids {
-		if _, known := copies[id]; !known {
+		if _, known := copies[id]; known || desired.Datasets[id].Deleted && e.failed == nil {
+			continue
+		}
+		a.wake.WakeAfter(missingAgain)
+		if e.failed != nil {
 			copies[id] = cluster.Copy{Dataset: id, Volume: unknownVolume}
 		}
 	}

@@ -188,11 +188,9 @@ func (s *jsonStream) heartbeats(ctx context.Context, cancel context.CancelFunc) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t := time.NewTicker(heartbeatEvery)
-		defer t.Stop()
 		for {
 			select {
-			case <-t.C:
+			case <-time.After(NextBeat(time.Now(), heartbeatEvery)):
 			case <-ctx.Done():
 				return
 			}

@@ -12,6 +12,7 @@ import (
 // ApplicationInfo is an application with what its node sees of it.
 type ApplicationInfo struct {
 	cluster.Application
+	Address6  string             `json:"address6,omitempty" doc:"the IPv6 address that goes with the address; there on nodes that have IPv6, absent in a cluster without it"`
 	NodeName  string             `json:"node_name"`
 	Container *cluster.Container `json:"container,omitempty" doc:"on the application's node; absent while there is none"`
 	// Elsewhere are containers of it on other nodes, e.g. one that is prepared for a move.

@@ -11,12 +11,13 @@ import (
 // NodeInfo is a node with what it sees.
 type NodeInfo struct {
 	cluster.Node
-	IsAlive      bool             `json:"alive"`
-	Storage      cluster.Storage  `json:"storage"`
-	Silent       cluster.Duration `json:"silent,omitempty" doc:"since it was last heard, while it is not alive"`
-	Applications []string         `json:"applications,omitempty"`
-	Datasets     int              `json:"datasets" doc:"owned by it"`
-	Replicas     int              `json:"replicas" doc:"copies on it of datasets that others own"`
+	ClusterAddress6 string           `json:"cluster_address6,omitempty" doc:"the IPv6 address that goes with the cluster address, where the node has IPv6; absent in a cluster without it"`
+	IsAlive         bool             `json:"alive"`
+	Storage         cluster.Storage  `json:"storage"`
+	Silent          cluster.Duration `json:"silent,omitempty" doc:"since it was last heard, while it is not alive"`
+	Applications    []string         `json:"applications,omitempty"`
+	Datasets        int              `json:"datasets" doc:"owned by it"`
+	Replicas        int              `json:"replicas" doc:"copies on it of datasets that others own"`
 }
 
 // FenceRequest is an operator's word that a node is off.

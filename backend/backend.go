@@ -138,8 +138,8 @@ type Attacher interface {
 	Detach(ctx context.Context, id cluster.DatasetID) error
 	// Evict keeps a machine, by the store's name, from the volume for good; ErrUnsupported where the store cannot.
 	Evict(ctx context.Context, id cluster.DatasetID, machine string) error
-	// Expect makes sure that List tells of those of the volumes that are in the store: one listing where one of them was
-	// never looked for, and none otherwise.
+	// Expect makes sure that List tells of those of the volumes that are in the store: one listing where one of them is not
+	// known and was not looked for lately, and none otherwise.
 	Expect(ctx context.Context, ids []cluster.DatasetID) error
 	// Machine is this node's name in the store.
 	Machine() string

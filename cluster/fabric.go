@@ -20,6 +20,8 @@ const (
 // Fabric is the network that stretches over all nodes. It is fixed when the cluster is made.
 type Fabric struct {
 	Subnet string `json:"subnet"`
+	// Subnet6 is empty in a cluster without IPv6: one that was made so, or by an earlier version.
+	Subnet6 string `json:"subnet6,omitempty" doc:"the IPv6 addresses that go with those of the subnet; absent where the cluster has none"`
 }
 
 // Service is the address to which every node answers itself: the subnet's first. It is the zero address when there

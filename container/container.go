@@ -30,7 +30,8 @@ var (
 // Spec is what a container is made from.
 type Spec struct {
 	Application cluster.Application
-	// Address is the application's own in the cluster network; its namespace has it, with the hardware address that goes with it.
+	// Address is the application's own in the cluster network; its namespace has it, with the hardware address that goes with it
+	// and, where the network has IPv6, the IPv6 address that does.
 	Address netip.Addr
 	Mounts  []Mount
 	// Links become environment variables. Without any, those of the application lead to the service address.

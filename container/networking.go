@@ -31,9 +31,13 @@ type Networking interface {
 // NetworkConfig is the cluster network as one node's runtime has it.
 type NetworkConfig struct {
 	Subnet  netip.Prefix
-	Gateway netip.Addr // this node's own address
-	MTU     int        // of the applications' links; 0 is the runtime's default
+	Subnet6 netip.Prefix // not valid: no IPv6 here
+	Gateway netip.Addr   // this node's own address
+	MTU     int          // of the applications' links; 0 is the runtime's default
 }
+
+// Gateway6 is this node's own IPv6 address, where there is IPv6.
+func (c NetworkConfig) Gateway6() netip.Addr { return cluster.Address6(c.Subnet6, c.Gateway) }
 
 // Service is the address to which every node answers itself.
 func (c NetworkConfig) Service() netip.Addr {
@@ -44,6 +48,11 @@ func (c NetworkConfig) Service() netip.Addr {
 func (c NetworkConfig) Check() error {
 	if _, err := cluster.ParseSubnet(c.Subnet.String()); err != nil {
 		return fmt.Errorf("join cluster network: %w", err)
+	}
+	if c.Subnet6.IsValid() {
+		if _, err := cluster.ParseSubnet6(c.Subnet6.String()); err != nil {
+			return fmt.Errorf("join cluster network: %w", err)
+		}
 	}
 	if err := c.checkHost(c.Gateway); err != nil {
 		return fmt.Errorf("join cluster network: gateway: %w", err)

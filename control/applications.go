@@ -111,7 +111,9 @@ func (w *world) applicationInfos() []api.ApplicationInfo {
 }
 
 func (w *world) applicationInfo(a cluster.Application) api.ApplicationInfo {
-	info := api.ApplicationInfo{Application: a, NodeName: w.nodes[a.Node].Name, Pending: w.pendingOn(applicationObject(a.Name))}
+	info := api.ApplicationInfo{
+		Application: a, Address6: w.address6(a.Address), NodeName: w.nodes[a.Node].Name, Pending: w.pendingOn(applicationObject(a.Name)),
+	}
 	for _, id := range sortedKeys(w.observed) {
 		c, here := w.observed[id].Containers[a.Name]
 		switch {

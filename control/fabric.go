@@ -15,14 +15,12 @@ import (
 // the record and of the address.
 func (s *Service) addressBatch() int { return max(1, s.store.MaxOps()/2-4) }
 
-// EnsureFabric keeps the cluster network's subnet when the control service starts for the first time, and afterwards
-// refuses another one. An empty one is the stored one, else the default. What has no address yet, because an
-// earlier version made it, gets one.
-func (s *Service) EnsureFabric(ctx context.Context, subnet string) error {
-	if subnet != "" {
-		if _, err := cluster.ParseSubnet(subnet); err != nil {
-			return err
-		}
+// EnsureFabric keeps the cluster network's subnets when the control service starts for the first time, and afterwards
+// refuses other ones. An empty one is the stored one, else the default. What has no address yet, because an
+// earlier version made it, gets one; a cluster that was made without IPv6 stays without.
+func (s *Service) EnsureFabric(ctx context.Context, want cluster.Fabric) error {
+	if err := checkFabric(want); err != nil {
+		return err
 	}
 	var made cluster.Fabric
 	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
@@ -30,24 +28,61 @@ func (s *Service) EnsureFabric(ctx context.Context, subnet string) error {
 		stored, err := store.Get(ctx, tx, store.FabricKey)
 		switch {
 		case errors.Is(err, cluster.ErrNotFound):
-			made = cluster.Fabric{Subnet: firstOf(subnet, cluster.DefaultSubnet)}
-			if err := hasRoom(ctx, tx, made); err != nil {
+			if made, err = newFabric(ctx, tx, want); err != nil {
 				return err
 			}
 			return store.Put(tx, store.FabricKey, made)
-		case err == nil && subnet != "" && subnet != stored.Subnet:
-			return fmt.Errorf("the cluster network of this cluster is %s, not %s: it is fixed when the cluster is made; "+
-				"leave the subnet out, or give %s: %w", stored.Subnet, subnet, stored.Subnet, cluster.ErrConflict)
+		case err != nil:
+			return err
 		}
-		return err
+		return sameFabric(stored, want)
 	})
 	if err != nil {
 		return fmt.Errorf("the cluster network: %w", err)
 	}
 	if made.Subnet != "" {
-		s.log.Info("the cluster network has its subnet", "subnet", made.Subnet)
+		s.log.Info("the cluster network has its subnets", "subnet", made.Subnet, "subnet6", firstOf(made.Subnet6, cluster.Subnet6None))
 	}
 	return s.addressAll(ctx)
+}
+
+// checkFabric refuses what could be no cluster's, before anything is looked at.
+func checkFabric(want cluster.Fabric) error {
+	if want.Subnet != "" {
+		if _, err := cluster.ParseSubnet(want.Subnet); err != nil {
+			return err
+		}
+	}
+	_, err := cluster.ChooseSubnet6(want.Subnet6, "")
+	return err
+}
+
+// newFabric is that of a cluster that has none yet.
+func newFabric(ctx context.Context, tx *store.Tx, want cluster.Fabric) (cluster.Fabric, error) {
+	meta, err := store.Get(ctx, tx, store.MetaKey)
+	if err != nil {
+		return cluster.Fabric{}, err
+	}
+	made := cluster.Fabric{Subnet: firstOf(want.Subnet, cluster.DefaultSubnet)}
+	if made.Subnet6, err = cluster.ChooseSubnet6(want.Subnet6, meta.Cluster); err != nil {
+		return cluster.Fabric{}, err
+	}
+	return made, hasRoom(ctx, tx, made)
+}
+
+// sameFabric refuses another than the stored one.
+func sameFabric(stored, want cluster.Fabric) error {
+	const fixed = "it is fixed when the cluster is made"
+	if want.Subnet != "" && want.Subnet != stored.Subnet {
+		return fmt.Errorf("the cluster network of this cluster is %s, not %s: %s; "+
+			"leave the subnet out, or give %s: %w", stored.Subnet, want.Subnet, fixed, stored.Subnet, cluster.ErrConflict)
+	}
+	have := firstOf(stored.Subnet6, cluster.Subnet6None)
+	if want.Subnet6 != "" && want.Subnet6 != cluster.Subnet6Auto && want.Subnet6 != have {
+		return fmt.Errorf("the IPv6 subnet of this cluster is %s, not %s: %s; "+
+			"leave the subnet6 out, or give %s: %w", have, want.Subnet6, fixed, have, cluster.ErrConflict)
+	}
+	return nil
 }
 
 // hasRoom looks before the subnet is fixed whether what an earlier version made finds its place in it.

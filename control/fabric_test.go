@@ -117,15 +117,15 @@ func TestTheSubnetIsFixedAtTheFirstStart(t *testing.T) {
 	t.Parallel()
 	service, _ := openServiceOf(t, "192.168.0.0/16")
 	for _, subnet := range []string{"", "192.168.0.0/16"} {
-		if err := service.EnsureFabric(t.Context(), subnet); err != nil {
+		if err := service.EnsureFabric(t.Context(), cluster.Fabric{Subnet: subnet}); err != nil {
 			t.Errorf("a start with %q: %v", subnet, err)
 		}
 	}
-	err := service.EnsureFabric(t.Context(), "10.200.0.0/16")
+	err := service.EnsureFabric(t.Context(), cluster.Fabric{Subnet: "10.200.0.0/16"})
 	if !errors.Is(err, cluster.ErrConflict) || !strings.Contains(err.Error(), "192.168.0.0/16") || !strings.Contains(err.Error(), "10.200.0.0/16") {
 		t.Errorf("a start with another subnet: %v", err)
 	}
-	wantError(t, service.EnsureFabric(t.Context(), "192.168.0.1/16"), cluster.ErrInvalid)
+	wantError(t, service.EnsureFabric(t.Context(), cluster.Fabric{Subnet: "192.168.0.1/16"}), cluster.ErrInvalid)
 	status, err := service.Status(t.Context())
 	if err != nil || status.Fabric.Subnet != "192.168.0.0/16" {
 		t.Errorf("the status shows %+v, %v", status.Fabric, err)
@@ -143,14 +143,14 @@ func TestAServerWithAnotherSubnetDoesNotStart(t *testing.T) {
 	f.stop()
 	issued, err := f.authority.IssueControl([]string{"127.0.0.1"})
 	server := control.Server{
-		Store: store.Options{Dir: f.dir, Log: quiet()}, Credentials: f.credentials(issued, err), Subnet: "10.200.0.0/16", Log: quiet(),
+		Store: store.Options{Dir: f.dir, Log: quiet()}, Credentials: f.credentials(issued, err), Fabric: cluster.Fabric{Subnet: "10.200.0.0/16"}, Log: quiet(),
 		Users: listener(t), Agents: listener(t),
 		Ready: func(*control.Service) { t.Error("it answers") },
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stop()
 	err = server.Run(ctx)
-	if !errors.Is(err, cluster.ErrConflict) || !strings.Contains(err.Error(), cluster.DefaultSubnet) || !strings.Contains(err.Error(), server.Subnet) {
+	if !errors.Is(err, cluster.ErrConflict) || !strings.Contains(err.Error(), cluster.DefaultSubnet) || !strings.Contains(err.Error(), server.Fabric.Subnet) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func TestWhatAnEarlierVersionMadeGetsItsAddressAtTheStart(t *testing.T) {
 	s, _ := earlier(t, count)
 	service := control.NewService(s, nil, "test", quiet())
 	for range 2 { // the second start finds nothing to do
-		if err := service.EnsureFabric(t.Context(), ""); err != nil {
+		if err := service.EnsureFabric(t.Context(), cluster.Fabric{}); err != nil {
 			t.Fatal(err)
 		}
 		h, err := readHoldings(t.Context(), s)
@@ -81,7 +81,7 @@ func TestAMoveOfAnEarlierVersionEndsBeforeItsApplicationGetsAnAddress(t *testing
 		return errors.Join(putEarlier(tx, moving), putEarlier(tx, cluster.Application{Name: "dying", Image: "x", Node: node, Deleted: true}))
 	})
 	service := control.NewService(s, nil, "test", quiet())
-	if err := service.EnsureFabric(t.Context(), ""); err != nil {
+	if err := service.EnsureFabric(t.Context(), cluster.Fabric{}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
@@ -117,11 +117,11 @@ func TestASubnetWithoutRoomForWhatIsThereIsNotKept(t *testing.T) {
 	t.Parallel()
 	s, _ := earlier(t, 253)
 	service := control.NewService(s, nil, "test", quiet())
-	err := service.EnsureFabric(t.Context(), "192.168.7.0/24")
+	err := service.EnsureFabric(t.Context(), cluster.Fabric{Subnet: "192.168.7.0/24"})
 	if !errors.Is(err, cluster.ErrInvalid) || !strings.Contains(err.Error(), "192.168.7.0/24 has 253 addresses, and there are 1 nodes and 253 applications") {
 		t.Errorf("got %v", err)
 	}
-	if err := service.EnsureFabric(t.Context(), "192.168.0.0/16"); err != nil {
+	if err := service.EnsureFabric(t.Context(), cluster.Fabric{Subnet: "192.168.0.0/16"}); err != nil {
 		t.Errorf("with a larger one: %v", err)
 	}
 }
@@ -140,7 +140,7 @@ func TestAnAgentThatWasConnectedBeforeHearsOfTheFabric(t *testing.T) {
 	})
 	before := cluster.NewDesired()
 	before.Revision = s.revision()
-	if err := s.service.EnsureFabric(t.Context(), ""); err != nil {
+	if err := s.service.EnsureFabric(t.Context(), cluster.Fabric{}); err != nil {
 		t.Fatal(err)
 	}
 	at := s.revision()

@@ -128,8 +128,6 @@ func (s *Service) detach(node cluster.NodeID, st *stream) {
 }
 
 func (s *Service) keepAlive(ctx context.Context, lease int64) error {
-	t := time.NewTicker(SessionTTL / 4)
-	defer t.Stop()
 	for {
 		err := s.store.KeepAlive(ctx, lease)
 		switch {
@@ -139,7 +137,7 @@ func (s *Service) keepAlive(ctx context.Context, lease int64) error {
 			s.log.Warn("could not keep a session alive", "error", err) // the store's trouble; the next try is soon
 		}
 		select {
-		case <-t.C:
+		case <-time.After(api.NextBeat(time.Now(), SessionTTL/4)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -219,7 +220,10 @@ func (w *world) nodeInfos(s *Service) []api.NodeInfo {
 
 func (w *world) nodeInfo(id cluster.NodeID, s *Service) api.NodeInfo {
 	n := w.node(id)
-	info := api.NodeInfo{Node: n, IsAlive: n.Alive(), Storage: w.observed[id].Storage, Silent: cluster.Duration(w.age(id, s.now()))}
+	info := api.NodeInfo{
+		Node: n, ClusterAddress6: w.address6(n.ClusterAddress), IsAlive: n.Alive(), Storage: w.observed[id].Storage,
+		Silent: cluster.Duration(w.age(id, s.now())),
+	}
 	for _, name := range sortedKeys(w.applications) {
 		if w.applications[name].Node == id {
 			info.Applications = append(info.Applications, name)
@@ -235,6 +239,18 @@ func (w *world) nodeInfo(id cluster.NodeID, s *Service) api.NodeInfo {
 		}
 	}
 	return info
+}
+
+// address6 is the IPv6 address that goes with an address of the cluster network; empty where there is none.
+func (w *world) address6(address string) string {
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return "" // it is still to get one
+	}
+	if addr = cluster.Address6(w.fabric.Prefix6(), addr); !addr.IsValid() {
+		return ""
+	}
+	return addr.String()
 }
 
 // pendingOn is what the nodes that are alive say of an object.

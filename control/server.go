@@ -28,8 +28,8 @@ type Server struct {
 	Authority *pki.Authority
 	Users     net.Listener // for users, api.ControlPort
 	Agents    net.Listener // for agents, api.AgentPort
-	// Subnet of the cluster network, kept at the first start; empty is the stored one, else cluster.DefaultSubnet.
-	Subnet  string
+	// Fabric is the cluster network, kept at the first start; what is empty is the stored one, else the default.
+	Fabric  cluster.Fabric
 	Version string
 	Log     *slog.Logger
 	// Ready is called, when set, once the service answers.
@@ -64,7 +64,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, marker store.Marker
 	})
 	defer peers.Close()
 	service := NewService(st, peers, s.Version, s.Log)
-	if err := service.EnsureFabric(ctx, s.Subnet); err != nil {
+	if err := service.EnsureFabric(ctx, s.Fabric); err != nil {
 		return err
 	}
 	refusals := pki.NewRefusals(s.Log)

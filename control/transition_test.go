@@ -26,7 +26,7 @@ func openServiceOf(t *testing.T, subnet string) (*control.Service, *store.Store)
 	t.Helper()
 	s := emptyStore(t)
 	service := control.NewService(s, nil, "test", quiet())
-	if err := service.EnsureFabric(t.Context(), subnet); err != nil {
+	if err := service.EnsureFabric(t.Context(), cluster.Fabric{Subnet: subnet}); err != nil {
 		t.Fatal(err)
 	}
 	return service, s

@@ -14,13 +14,16 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
+
+	"github.com/flocker-project/flocker/cluster"
 )
 
 // Cluster is a development cluster that exists.
 type Cluster struct {
-	engine *Engine
-	name   string
-	subnet netip.Prefix
+	engine  *Engine
+	name    string
+	subnet  netip.Prefix
+	subnet6 netip.Prefix // not valid without IPv6
 }
 
 // Open finds the cluster of that name; it answers ErrNoCluster where there is none.
@@ -35,8 +38,19 @@ func Open(ctx context.Context, e *Engine, name string) (*Cluster, error) {
 		return nil, fmt.Errorf("find cluster %s: %w", name, err)
 	}
 	for _, n := range networks.Items {
-		if n.Name == networkName(name) && len(n.IPAM.Config) > 0 {
-			return &Cluster{engine: e, name: name, subnet: n.IPAM.Config[0].Subnet}, nil
+		if n.Name != networkName(name) {
+			continue
+		}
+		c := &Cluster{engine: e, name: name}
+		for _, pool := range n.IPAM.Config {
+			if pool.Subnet.Addr().Is4() {
+				c.subnet = pool.Subnet
+			} else {
+				c.subnet6 = pool.Subnet
+			}
+		}
+		if c.subnet.IsValid() {
+			return c, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: %s (flocker dev up makes one)", ErrNoCluster, name)
@@ -52,7 +66,7 @@ func (c *Cluster) Subnet() netip.Prefix { return c.subnet }
 func (c *Cluster) Host() netip.Addr { return c.subnet.Addr().Next() }
 
 // Node gives a node's container and address from its name; whether it exists is not asked.
-func (c *Cluster) Node(name string) (Node, error) { return nodeAt(c.name, c.subnet, name) }
+func (c *Cluster) Node(name string) (Node, error) { return nodeAt(c.name, c.subnet, c.subnet6, name) }
 
 // Control is the machine of the control service.
 func (c *Cluster) Control() Node {
@@ -132,7 +146,7 @@ func (c *Cluster) labels(node string) map[string]string {
 }
 
 // ensureNetwork makes the cluster's network, by which the cluster exists.
-func ensureNetwork(ctx context.Context, e *Engine, name string) (*Cluster, error) {
+func ensureNetwork(ctx context.Context, e *Engine, name string, ipv6 bool) (*Cluster, error) {
 	used, err := e.usedSubnets(ctx)
 	if err != nil {
 		return nil, err
@@ -141,13 +155,21 @@ func ensureNetwork(ctx context.Context, e *Engine, name string) (*Cluster, error
 	if err != nil {
 		return nil, err
 	}
+	c := &Cluster{engine: e, name: name, subnet: subnet}
+	pools := []network.IPAMConfig{{Subnet: subnet, Gateway: c.Host()}}
+	if ipv6 {
+		// Clusters of this machine have different IPv4 subnets, and so they have different ones of these.
+		c.subnet6 = cluster.OwnSubnet6("flocker dev " + subnet.String())
+		pools = append(pools, network.IPAMConfig{Subnet: c.subnet6, Gateway: cluster.Address6(c.subnet6, c.Host())})
+	}
 	_, err = e.docker.NetworkCreate(ctx, networkName(name), client.NetworkCreateOptions{
-		Driver: "bridge",
-		IPAM:   &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet, Gateway: subnet.Addr().Next()}}},
-		Labels: map[string]string{labelCluster: name},
+		Driver:     "bridge",
+		EnableIPv6: &ipv6,
+		IPAM:       &network.IPAM{Config: pools},
+		Labels:     map[string]string{labelCluster: name},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make network %s: %w", networkName(name), err)
 	}
-	return &Cluster{engine: e, name: name, subnet: subnet}, nil
+	return c, nil
 }

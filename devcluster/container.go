@@ -88,23 +88,27 @@ func (c *Cluster) container(n Node, h hosting) client.ContainerCreateOptions {
 			Cmd:        []string{programPath, "dev", "init"},
 			StopSignal: "SIGTERM",
 		},
-		HostConfig: hostConfig(c.volumesOf(n), h.privileges, h.cgroup2),
+		HostConfig: hostConfig(n, c.volumesOf(n), h.privileges, h.cgroup2),
 		NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
 			networkName(c.name): {
-				IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: n.Address},
+				IPAMConfig: &network.EndpointIPAMConfig{IPv4Address: n.Address, IPv6Address: n.Address6},
 				Aliases:    []string{n.Name},
 			},
 		}},
 	}
 }
 
-func hostConfig(volumes map[string]string, p privileges, cgroup2 bool) *container.HostConfig {
+func hostConfig(n Node, volumes map[string]string, p privileges, cgroup2 bool) *container.HostConfig {
 	h := &container.HostConfig{
 		// Loop devices that a node makes must appear in it, which they do only in the kernel's own /dev.
 		Binds:       []string{"/dev:/dev"},
 		Tmpfs:       map[string]string{"/run": "exec,mode=755", "/tmp": "exec,mode=1777"},
 		SecurityOpt: []string{"seccomp=unconfined", "apparmor=unconfined"},
 		LogConfig:   container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m"}},
+	}
+	if n.Address6.IsValid() {
+		// Docker gives IPv6 to the interface of its network alone; those that a node makes would have none.
+		h.Sysctls = map[string]string{"net.ipv6.conf.all.disable_ipv6": "0"}
 	}
 	for _, name := range slices.Sorted(maps.Keys(volumes)) {
 		h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeVolume, Source: name, Target: volumes[name]})

@@ -45,18 +45,23 @@ func TestChooseSubnetAvoidsWhatIsInUse(t *testing.T) {
 }
 
 func TestMachinesHaveFixedNamesAndAddresses(t *testing.T) {
-	subnet := netip.MustParsePrefix("10.87.3.0/24")
+	subnet, subnet6 := netip.MustParsePrefix("10.87.3.0/24"), netip.MustParsePrefix("fd00:7::/64")
 	for name, want := range map[string]Node{
-		"control": {"control", "flocker-dev-control", netip.MustParseAddr("10.87.3.10")},
-		"node1":   {"node1", "flocker-dev-node1", netip.MustParseAddr("10.87.3.11")},
-		"node200": {"node200", "flocker-dev-node200", netip.MustParseAddr("10.87.3.210")},
+		"control": {"control", "flocker-dev-control", netip.MustParseAddr("10.87.3.10"), netip.MustParseAddr("fd00:7::a57:30a")},
+		"node1":   {"node1", "flocker-dev-node1", netip.MustParseAddr("10.87.3.11"), netip.MustParseAddr("fd00:7::a57:30b")},
+		"node200": {"node200", "flocker-dev-node200", netip.MustParseAddr("10.87.3.210"), netip.MustParseAddr("fd00:7::a57:3d2")},
 	} {
-		if got, err := nodeAt("dev", subnet, name); err != nil || got != want {
+		got, err := nodeAt("dev", subnet, subnet6, name)
+		if err != nil || got != want || len(got.addresses()) != 2 {
 			t.Errorf("nodeAt(%s) = %+v, %v; want %+v", name, got, err, want)
+		}
+		want.Address6 = netip.Addr{}
+		if got, err = nodeAt("dev", subnet, netip.Prefix{}, name); err != nil || got != want || len(got.addresses()) != 1 {
+			t.Errorf("nodeAt(%s) without IPv6 = %+v, %v; want %+v", name, got, err, want)
 		}
 	}
 	for _, name := range []string{"", "node", "node0", "node01", "node201", "node-1", "Node1", "control2", "node1 "} {
-		if _, err := nodeAt("dev", subnet, name); !errors.Is(err, ErrNoNode) {
+		if _, err := nodeAt("dev", subnet, subnet6, name); !errors.Is(err, ErrNoNode) {
 			t.Errorf("nodeAt(%q) = %v; want ErrNoNode", name, err)
 		}
 	}
@@ -214,10 +219,19 @@ func TestSupervisedCommandLines(t *testing.T) {
 }
 
 func TestHostConfigPerKindOfMachine(t *testing.T) {
-	if h := hostConfig(nil, full, true); !h.Privileged || h.CapAdd != nil || h.CgroupnsMode != container.CgroupnsModePrivate {
+	n := Node{Name: "node1", Container: "flocker-dev-node1"}
+	if h := hostConfig(n, nil, full, true); len(h.Sysctls) > 0 {
+		t.Errorf("a node without IPv6 is set to have it: %v", h.Sysctls)
+	}
+	six := n
+	six.Address6 = netip.MustParseAddr("fd00:7::1")
+	if h := hostConfig(six, nil, reduced, true); h.Sysctls["net.ipv6.conf.all.disable_ipv6"] != "0" {
+		t.Errorf("interfaces that a node makes have no IPv6: %v", h.Sysctls)
+	}
+	if h := hostConfig(n, nil, full, true); !h.Privileged || h.CapAdd != nil || h.CgroupnsMode != container.CgroupnsModePrivate {
 		t.Errorf("privileged, version 2: %+v", h)
 	}
-	h := hostConfig(nil, reduced, false)
+	h := hostConfig(n, nil, reduced, false)
 	if h.Privileged || !slices.Contains(h.CapDrop, "SYS_RESOURCE") || !slices.Contains(h.Binds, "/sys/fs/cgroup:/sys/fs/cgroup") {
 		t.Errorf("reduced, version 1: %+v", h)
 	}

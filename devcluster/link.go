@@ -53,7 +53,7 @@ func (c *Cluster) peers(ctx context.Context, m machine, names []string) ([]netip
 		}
 		for _, other := range machines {
 			if other.Name != m.Name {
-				peers = append(peers, other.Address)
+				peers = append(peers, other.addresses()...)
 			}
 		}
 		return peers, nil
@@ -66,9 +66,17 @@ func (c *Cluster) peers(ctx context.Context, m machine, names []string) ([]netip
 		if other.Name == m.Name {
 			return nil, fmt.Errorf("%s cannot be cut off from itself", name)
 		}
-		peers = append(peers, other.Address)
+		peers = append(peers, other.addresses()...)
 	}
 	return peers, nil
+}
+
+// addresses are all by which others reach a machine.
+func (n Node) addresses() []netip.Addr {
+	if n.Address6.IsValid() {
+		return []netip.Addr{n.Address, n.Address6}
+	}
+	return []netip.Addr{n.Address}
 }
 
 // Heal ends every partition of the cluster.

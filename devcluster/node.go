@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/flocker-project/flocker/cluster"
 )
 
 // What a caller can ask for that is not there.
@@ -41,6 +43,7 @@ type Node struct {
 	Name      string     `json:"name"` // node1, node2, … or control
 	Container string     `json:"container"`
 	Address   netip.Addr `json:"address"`
+	Address6  netip.Addr `json:"address6,omitzero"` // not valid in a cluster without IPv6
 }
 
 // IsControl tells the control's machine from the nodes.
@@ -68,14 +71,16 @@ func hostNumber(node string) (int, error) {
 	return controlHost + number, nil
 }
 
-func nodeAt(cluster string, subnet netip.Prefix, name string) (Node, error) {
+func nodeAt(of string, subnet, subnet6 netip.Prefix, name string) (Node, error) {
 	number, err := hostNumber(name)
 	if err != nil {
 		return Node{}, err
 	}
 	base := subnet.Masked().Addr().As4()
 	base[3] += byte(number)
-	return Node{Name: name, Container: networkName(cluster) + "-" + name, Address: netip.AddrFrom4(base)}, nil
+	n := Node{Name: name, Container: networkName(of) + "-" + name, Address: netip.AddrFrom4(base)}
+	n.Address6 = cluster.Address6(subnet6, n.Address)
+	return n, nil
 }
 
 func networkName(cluster string) string { return "flocker-" + cluster }

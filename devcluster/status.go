@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -56,7 +57,9 @@ func (c *Cluster) statusOf(ctx context.Context, m machine, all []machine) (Machi
 	}
 	s.Link = settings.Link
 	for _, cut := range settings.Cut {
-		s.CutFrom = append(s.CutFrom, nameOf(cut, all))
+		if name := nameOf(cut, all); !slices.Contains(s.CutFrom, name) {
+			s.CutFrom = append(s.CutFrom, name)
+		}
 	}
 	if !m.running() {
 		return s, nil
@@ -71,7 +74,7 @@ func (c *Cluster) statusOf(ctx context.Context, m machine, all []machine) (Machi
 
 func nameOf(a netip.Addr, all []machine) string {
 	for _, m := range all {
-		if m.Address == a {
+		if m.Address == a || m.Address6 == a {
 			return m.Name
 		}
 	}

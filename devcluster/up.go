@@ -26,6 +26,8 @@ type Options struct {
 	Nodes int
 	// Link is a rate such as 1gbit for every node's link; empty leaves the links as they are.
 	Link string
+	// IPv6 gives the machines of a new cluster IPv6 addresses too. This machine must have it.
+	IPv6 bool
 	// Binary is the flocker program that the nodes run; empty is the one that runs now.
 	Binary string
 	// AgentArgs and ControlArgs are what follows the word flocker in the command lines of a node's agent and of the
@@ -65,7 +67,7 @@ func Up(ctx context.Context, e *Engine, o Options) (*Cluster, error) {
 	}
 	c, err := Open(ctx, e, o.Name)
 	if errors.Is(err, ErrNoCluster) {
-		c, err = ensureNetwork(ctx, e, o.Name)
+		c, err = ensureNetwork(ctx, e, o.Name, o.IPv6)
 	}
 	if err != nil {
 		return nil, err

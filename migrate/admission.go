@@ -49,6 +49,9 @@ func (n *Node) admit(ctx context.Context, req api.PrepareRequest, storage cluste
 		c.room(req, storage, copies)
 	}
 	for _, d := range req.Datasets {
+		if storage.Capabilities.Attaches && storage.Error == "" {
+			c.volume(d, copies[d.ID], storage)
+		}
 		c.dataset(d, copies[d.ID], seen.Foreign[d.ID], req.Move.ID)
 	}
 	found, err := n.Engine.List(ctx)
@@ -108,6 +111,15 @@ func (c *checks) room(req api.PrepareRequest, storage cluster.Storage, copies ma
 		problem = fmt.Sprintf("%d MiB are free, %d MiB are needed", storage.Free>>20, need>>20)
 	}
 	c.add("space", object, problem, "free space on the node or enlarge its pool")
+}
+
+// volume looks whether this node's store is the one that the volume is in.
+func (c *checks) volume(d cluster.Dataset, there cluster.Copy, storage cluster.Storage) {
+	problem := ""
+	if there.Volume == "" {
+		problem = fmt.Sprintf("its volume is not in the store that %s has as %s", c.node, storage.Backend)
+	}
+	c.add("volume", "dataset "+string(d.ID), problem, "see that both nodes have the same store, and that "+c.node+" reaches it")
 }
 
 func (c *checks) dataset(d cluster.Dataset, there cluster.Copy, foreign string, move cluster.MoveID) {

@@ -30,9 +30,14 @@ func (n *Node) Prepare(ctx context.Context, from cluster.NodeID, req api.Prepare
 		return api.PrepareReply{}, fmt.Errorf("move %s is not from node %s to this one: %w", req.Move.ID, from, cluster.ErrForbidden)
 	}
 	reply := api.PrepareReply{Snapshots: map[cluster.DatasetID][]cluster.Snapshot{}}
+	// Volumes are looked for in their store now, or that would be inside the gap.
+	unlisted := n.expect(ctx, req.Datasets)
 	storage, copies, err := n.Pool.Observe(ctx)
 	if err != nil {
 		return reply, fmt.Errorf("look at storage: %w", err)
+	}
+	if unlisted != nil {
+		storage.Error = unlisted.Error()
 	}
 	if reply.Checks, err = n.admit(ctx, req, storage, copies); err != nil {
 		return reply, err

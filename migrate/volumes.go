@@ -16,6 +16,18 @@ import (
 // attaches says whether the datasets are volumes of network storage, of which there is nothing to copy.
 func (n *Node) attaches() bool { return n.Pool.Capabilities().Attaches }
 
+// expect looks for volumes of network storage in their store.
+func (n *Node) expect(ctx context.Context, sets []cluster.Dataset) error {
+	if !n.attaches() {
+		return nil
+	}
+	var ids []cluster.DatasetID
+	for _, d := range sets {
+		ids = append(ids, d.ID)
+	}
+	return n.Pool.Expect(ctx, ids)
+}
+
 // settleVolumes is what is left of the copy phase where there is nothing to copy: the hook, so that the stop has less to
 // write out, and the prediction.
 func (r *run) settleVolumes(ctx context.Context) error {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/migrate"
 )
@@ -41,6 +42,19 @@ func TestMoveTakesTheVolumeAlong(t *testing.T) {
 	}
 	if d, _ := w.state.read(); d.Datasets[data].Owner != beta || d.Datasets[data].Epoch != 2 {
 		t.Errorf("dataset %+v", d.Datasets[data])
+	}
+}
+
+// A node that has another store is found before anything stops.
+func TestTargetWithAnotherStoreIsRefused(t *testing.T) {
+	stores := map[cluster.NodeID]*mem.Shelf{alpha: mem.NewShelf(), beta: mem.NewShelf()}
+	w := newWorldOn(t, func(id cluster.NodeID) *mem.Shelf { return stores[id] })
+	var stopped atomic.Bool
+	w.machines[alpha].eng.onStop = func(string) { stopped.Store(true) }
+	w.start(nil)
+	m := w.end(w.ask(beta, nil))
+	if m.Phase != cluster.MoveAborted || !strings.Contains(m.Reason, "not in the store that beta has") || stopped.Load() {
+		t.Errorf("the move ended as %s: %s; stopped: %v", m.Phase, m.Reason, stopped.Load())
 	}
 }
 

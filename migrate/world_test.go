@@ -45,7 +45,7 @@ type world struct {
 	addrs    map[cluster.NodeID]string
 	sessions int
 	died     chan *miniAgent
-	store    *mem.Shelf // nil where the machines keep the data themselves
+	store    func(cluster.NodeID) *mem.Shelf // nil where the machines keep the data themselves
 
 	mu     sync.Mutex
 	acked  []string
@@ -55,14 +55,17 @@ type world struct {
 func newWorld(t *testing.T) *world { return newWorldOn(t, nil) }
 
 // newNetworkWorld is a world in which the data is on network storage.
-func newNetworkWorld(t *testing.T) *world { return newWorldOn(t, mem.NewShelf()) }
+func newNetworkWorld(t *testing.T) *world {
+	shelf := mem.NewShelf()
+	return newWorldOn(t, func(cluster.NodeID) *mem.Shelf { return shelf })
+}
 
 // worlds are both, by what they are called in names of tests.
 func worlds() map[string]func(*testing.T) *world {
 	return map[string]func(*testing.T) *world{"": newWorld, "network storage: ": newNetworkWorld}
 }
 
-func newWorldOn(t *testing.T, store *mem.Shelf) *world {
+func newWorldOn(t *testing.T, store func(cluster.NodeID) *mem.Shelf) *world {
 	w := &world{
 		store: store,
 		t:     t, state: newState(), machines: map[cluster.NodeID]*machine{}, addrs: map[cluster.NodeID]string{},
@@ -103,7 +106,7 @@ func (w *world) add(ca *pki.Authority, id cluster.NodeID, name string) {
 	}})
 	var inner backend.Driver = m.disk
 	if w.store != nil {
-		attached := w.store.Machine(name)
+		attached := w.store(id).Machine(name)
 		inner, m.disk = attached, attached.Disk()
 	}
 	faulty := &fault.Driver{Inner: inner, Before: func(op string, id cluster.DatasetID) error {

@@ -65,8 +65,8 @@ func backingFile(device string) string {
 	return strings.TrimSuffix(string(file), "\n")
 }
 
-// MakeLoop makes a file a block device, which stays until RemoveLoop.
-func MakeLoop(ctx context.Context, file *os.File) (device string, err error) {
+// MakeLoop makes a file a block device, which stays until RemoveLoop. tag, of up to 63 bytes, is kept with the device.
+func MakeLoop(ctx context.Context, file *os.File, tag string) (device string, err error) {
 	config := &unix.LoopConfig{Fd: uint32(file.Fd()), Size: loopBlock}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(int(file.Fd()), &fs); err != nil {
@@ -75,7 +75,7 @@ func MakeLoop(ctx context.Context, file *os.File) (device string, err error) {
 	if fs.Type != fuseMagic { // some servers of FUSE files corrupt direct I/O
 		config.Info.Flags = loopDirectIO
 	}
-	copy(config.Info.File_name[:], filepath.Base(file.Name()))
+	copy(config.Info.File_name[:63], tag)
 	for range loopAttempts {
 		device, err := freeLoop()
 		if err != nil {
@@ -94,6 +94,20 @@ func MakeLoop(ctx context.Context, file *os.File) (device string, err error) {
 		}
 	}
 	return "", fmt.Errorf("attach a loop device to %s: %d free ones were taken by others first", file.Name(), loopAttempts)
+}
+
+// LoopTag is the tag of a loop device. Unlike Loops it may wait for the server of the device's file.
+func LoopTag(device string) (string, error) {
+	f, err := OpenLoop(device)
+	if err != nil {
+		return "", fmt.Errorf("tag of %s: %w", device, err)
+	}
+	defer f.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("tag of %s: %w", device, err)
+	}
+	return unix.ByteSliceToString(info.File_name[:]), nil
 }
 
 func freeLoop() (*os.File, error) {

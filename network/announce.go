@@ -24,8 +24,9 @@ const (
 	askAgain     = 2 * time.Millisecond
 )
 
-// announce tells every node, by gratuitous ARP in the applications' names, that they are here now.
-func (n *Network) announce(bridge netlink.Link, addrs []netip.Addr, wait time.Duration) error {
+// announce tells every node, in the applications' names, that they are here now: by gratuitous ARP and by unsolicited neighbour
+// advertisements. Who answers to the first hears in both families.
+func (n *Network) announce(bridge netlink.Link, stacks []stack, addrs []netip.Addr, wait time.Duration) error {
 	if len(addrs) == 0 {
 		return nil
 	}
@@ -43,8 +44,8 @@ func (n *Network) announce(bridge netlink.Link, addrs []netip.Addr, wait time.Du
 		n.log.Warn("applications are announced that do not answer", "addresses", silent, "after", wait)
 	}
 	for range announcements {
-		for _, addr := range addrs {
-			if err := s.send(gratuitousARP(addr)); err != nil {
+		for _, addr := range inAll(stacks, addrs) {
+			if err := s.send(announcement(addr)); err != nil {
 				return fmt.Errorf("announce %s on bridge %s: %w", addr, n.bridge, err)
 			}
 		}
@@ -145,6 +146,14 @@ func probeARP(from net.HardwareAddr, addr netip.Addr) []byte {
 	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1) // ARP; Ethernet, IPv4, their lengths, request
 	frame = append(append(frame, from...), 0, 0, 0, 0)
 	return append(append(frame, 0, 0, 0, 0, 0, 0), own[:]...)
+}
+
+// answerARP tells who asked that this hardware address has the address.
+func answerARP(addr netip.Addr, mac net.HardwareAddr, asker netip.Addr, to net.HardwareAddr) []byte {
+	frame := append(append([]byte{}, to...), mac...)
+	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2) // ARP; Ethernet, IPv4, their lengths, reply
+	frame = append(append(frame, mac...), addr.AsSlice()...)
+	return append(append(frame, to...), asker.AsSlice()...)
 }
 
 // gratuitousARP is a request for the address by its own holder.

@@ -15,8 +15,9 @@ import (
 var ErrClash = errors.New("subnet is in use on this host")
 
 // checkClash refuses a subnet of which this host uses a part elsewhere: the one or the other would not be reached.
-func checkClash(bridge netlink.Link, subnet netip.Prefix) error {
-	addresses, err := steady(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, unix.AF_INET) })
+func checkClash(bridge netlink.Link, s stack, f Fabric) error {
+	subnet := s.subnetOf(f)
+	addresses, err := steady(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, s.kernel) })
 	if err != nil {
 		return fmt.Errorf("join cluster network %s: list addresses of this host: %w", subnet, err)
 	}
@@ -27,7 +28,7 @@ func checkClash(bridge netlink.Link, subnet netip.Prefix) error {
 	}
 	// Table 0 asks for the routes of all tables.
 	routes, err := steady(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		return netlink.RouteListFiltered(s.kernel, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return fmt.Errorf("join cluster network %s: list routes of this host: %w", subnet, err)

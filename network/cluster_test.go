@@ -42,13 +42,14 @@ type machine struct {
 
 const (
 	clusterBridge = "flocker0"
-	clientAddress = "10.9.0.100"
 	fabricPort    = 4789
 )
 
 var (
-	clusterSubnet = netip.MustParsePrefix("10.144.0.0/16")
-	service       = netip.MustParseAddr("10.144.0.1")
+	clientAddress  = netip.MustParseAddr("10.9.0.100")
+	clusterSubnet  = netip.MustParsePrefix("10.144.0.0/16")
+	clusterSubnet6 = netip.MustParsePrefix("fd90:f10c::/64")
+	service        = netip.MustParseAddr("10.144.0.1")
 )
 
 // newMachines makes nodes as Docker leaves them; nothing is joined yet.
@@ -63,12 +64,12 @@ func newMachines(t *testing.T, count int) *machines {
 	for i := range count {
 		m := &machine{ns: namespace(t)}
 		m.fabric = network.Fabric{
-			Subnet: clusterSubnet, Service: service, Key: 77, Port: fabricPort,
+			Subnet: clusterSubnet, Subnet6: clusterSubnet6, Service: service, Key: 77, Port: fabricPort,
 			Address:  netip.AddrFrom4([4]byte{10, 144, 0, byte(2 + i)}),
 			Underlay: netip.AddrFrom4([4]byte{10, 9, 0, byte(1 + i)}),
 		}
 		m.network = network.NewOn(clusterBridge, slog.New(slog.NewTextHandler(t.Output(), nil)).With("node", i+1))
-		c.plug(t, m.ns, fmt.Sprintf("n%d", i), m.fabric.Underlay.String())
+		c.plug(t, m.ns, fmt.Sprintf("n%d", i), m.fabric.Underlay)
 		must(t, within(t, m.ns, m.install))
 		c.nodes = append(c.nodes, m)
 	}
@@ -93,7 +94,7 @@ func newCluster(t *testing.T, count int) *machines {
 }
 
 // plug gives a namespace an address at the switch.
-func (c *machines) plug(t *testing.T, inside netns.NsHandle, port, address string) {
+func (c *machines) plug(t *testing.T, inside netns.NsHandle, port string, address netip.Addr) {
 	t.Helper()
 	must(t, within(t, c.wire, func() error {
 		err := netlink.LinkAdd(&netlink.Veth{
@@ -102,7 +103,11 @@ func (c *machines) plug(t *testing.T, inside netns.NsHandle, port, address strin
 		return errors.Join(err, commands("ip link set "+port+" master wire up"))
 	}))
 	must(t, within(t, inside, func() error {
-		return commands("ip link set lo up", "ip addr add "+address+"/24 dev eth0", "ip link set eth0 up")
+		return errors.Join(
+			// An address that is looked for on the link first looks different for a second.
+			os.WriteFile("/proc/sys/net/ipv6/conf/eth0/accept_dad", []byte("0"), 0o644),
+			commands("ip link set lo up", fmt.Sprintf("ip addr add %s/24 dev eth0", address),
+				fmt.Sprintf("ip addr add %s/64 dev eth0 nodad", six.of(address)), "ip link set eth0 up"))
 	}))
 }
 
@@ -110,22 +115,29 @@ func (c *machines) plug(t *testing.T, inside netns.NsHandle, port, address strin
 func (m *machine) install() error {
 	return errors.Join(
 		os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644),
-		// An address that is looked for on the link first looks different for a second.
 		os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0o644),
 		os.WriteFile("/proc/sys/net/ipv6/conf/all/accept_dad", []byte("0"), 0o644),
 		commands(
 			"ip link add "+clusterBridge+" type bridge",
 			"ip addr add "+m.fabric.Address.String()+"/16 dev "+clusterBridge,
+			fmt.Sprintf("ip addr add %s/64 dev %s nodad", six.of(m.fabric.Address), clusterBridge),
+			"ip addr add fe80::1/64 dev "+clusterBridge+" nodad", // Docker's, the same on every node
 			"ip link set "+clusterBridge+" up",
-			"iptables -P FORWARD DROP",
-			"iptables -N DOCKER-USER",
-			"iptables -A DOCKER-USER -j RETURN",
-			"iptables -A FORWARD -j DOCKER-USER",
-			"iptables -A FORWARD -o "+clusterBridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-			"iptables -A FORWARD -i "+clusterBridge+" ! -o "+clusterBridge+" -j ACCEPT",
-			"iptables -A FORWARD -i "+clusterBridge+" -o "+clusterBridge+" -j ACCEPT",
-			"iptables -t nat -A POSTROUTING -s "+clusterSubnet.String()+" ! -o "+clusterBridge+" -j MASQUERADE",
-		))
+		),
+		dockerRules("iptables", clusterSubnet), dockerRules("ip6tables", clusterSubnet6))
+}
+
+func dockerRules(iptables string, subnet netip.Prefix) error {
+	return commands(
+		iptables+" -P FORWARD DROP",
+		iptables+" -N DOCKER-USER",
+		iptables+" -A DOCKER-USER -j RETURN",
+		iptables+" -A FORWARD -j DOCKER-USER",
+		iptables+" -A FORWARD -o "+clusterBridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		iptables+" -A FORWARD -i "+clusterBridge+" ! -o "+clusterBridge+" -j ACCEPT",
+		iptables+" -A FORWARD -i "+clusterBridge+" -o "+clusterBridge+" -j ACCEPT",
+		iptables+" -t nat -A POSTROUTING -s "+subnet.String()+" ! -o "+clusterBridge+" -j MASQUERADE",
+	)
 }
 
 // on calls the node's Network in the node's namespace.
@@ -180,27 +192,29 @@ func (m *machine) container(t *testing.T, address netip.Addr, bridge string, gat
 		return errors.Join(
 			os.WriteFile("/proc/sys/net/ipv4/conf/eth0/arp_notify", []byte("1"), 0o644),
 			commands("ip link set lo up", "ip link set eth0 address "+cluster.MACOf(address),
-				fmt.Sprintf("ip addr add %s/%d dev eth0", address, bits), "ip link set eth0 up",
-				"ip route add default via "+gateway.String()))
+				fmt.Sprintf("ip addr add %s/%d dev eth0", address, bits), fmt.Sprintf("ip addr add %s/64 dev eth0 nodad", six.of(address)),
+				"ip link set eth0 up", "ip route add default via "+gateway.String(), "ip route add default via "+six.of(gateway).String()))
 	}))
-	m.awaitUp(t, port)
+	awaitUp(t, m.ns, port)
+	awaitUp(t, inside, "eth0")
 	return inside
 }
 
-// awaitUp waits until the bridge has noticed that its port is up; before, a first question would be lost for a second.
-func (m *machine) awaitUp(t *testing.T, port string) {
+// awaitUp waits until the kernel is done with an end of a link that was set up, the bridge's or the container's; before, a first
+// question would be lost for a second.
+func awaitUp(t *testing.T, inside netns.NsHandle, name string) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	must(t, within(t, m.ns, func() error {
+	must(t, within(t, inside, func() error {
 		for range 2000 {
-			link, err := netlink.LinkByName(port)
+			link, err := netlink.LinkByName(name)
 			if err != nil || link.Attrs().OperState == netlink.OperUp {
 				return err
 			}
 			<-tick.C
 		}
-		return fmt.Errorf("link %s does not come up", port)
+		return fmt.Errorf("link %s does not come up", name)
 	}))
 }
 

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forget drops the connections that were led through ports which have gone from here.
-func forget(gone []Publication) error {
+// forget drops the connections of a family that were led through ports which have gone from here.
+func forget(s stack, gone []Publication) error {
 	if len(gone) == 0 {
 		return nil
 	}
@@ -24,15 +24,15 @@ func forget(gone []Publication) error {
 	for i, p := range gone {
 		filters[i] = led{p}
 	}
-	if err := forgetConnections(filters); err != nil {
+	if err := forgetConnections(s, filters); err != nil {
 		return fmt.Errorf("forget connections of %d ports: %w", len(gone), err)
 	}
 	return nil
 }
 
-func forgetConnections(filters []netlink.CustomConntrackFilter) error {
+func forgetConnections(s stack, filters []netlink.CustomConntrackFilter) error {
 	_, err := steady(func() (uint, error) {
-		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...)
+		return netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.InetFamily(s.kernel), filters...)
 	})
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) { // a busy table may never hold still; then new connections were missed
 		return err
@@ -78,7 +78,11 @@ type conntrack map[int]*nl.SocketHandle
 
 func (c conntrack) forgetStraight(gone []netip.Addr) error {
 	for _, addr := range gone {
-		err := c.flushStraight(addr)
+		// Kernels match an IPv6 address in such a filter the wrong way round: the connections to all others would go (seen on 6.18).
+		err := error(unix.EOPNOTSUPP)
+		if addr.Is4() {
+			err = c.flushStraight(addr)
+		}
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) { // kernels before 6.11 delete one by one only
 			_, err = steady(func() (struct{}, error) { return struct{}{}, c.deleteStraight(addr) })
 		}
@@ -101,15 +105,15 @@ const (
 
 // flushStraight lets the kernel find them. One that cannot takes the address for half of one connection's and refuses.
 func (c conntrack) flushStraight(addr netip.Addr) error {
-	request := c.request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
+	request := c.request(addr, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
 	addStraightFilter(request, addr)
 	_, err := request.Execute(unix.NETLINK_NETFILTER, 0)
 	return err
 }
 
-// deleteStraight lists them and deletes each. Kernels before 5.15 list all, hence the second look.
+// deleteStraight lists them and deletes each. Kernels before 5.15 list all, and by IPv6 all are asked for, hence the second look.
 func (c conntrack) deleteStraight(addr netip.Addr) error {
-	request := c.request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
+	request := c.request(addr, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
 	addStraightFilter(request, addr)
 	found, err := request.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -120,7 +124,7 @@ func (c conntrack) deleteStraight(addr netip.Addr) error {
 		if !isStraight(attributes, addr) {
 			continue
 		}
-		request := c.request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
+		request := c.request(addr, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
 		request.AddRawData(attributes)
 		if _, gone := request.Execute(unix.NETLINK_NETFILTER, 0); gone != nil && !errors.Is(gone, unix.ENOENT) {
 			return gone
@@ -129,30 +133,41 @@ func (c conntrack) deleteStraight(addr netip.Addr) error {
 	return err
 }
 
-func (c conntrack) request(operation, flags int) *nl.NetlinkRequest {
+func (c conntrack) request(addr netip.Addr, operation, flags int) *nl.NetlinkRequest {
 	request := nl.NewNetlinkRequest(int(netlink.ConntrackTable)<<8|operation, flags)
 	request.Sockets = c
-	request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_INET, Version: nl.NFNETLINK_V0})
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: kernelFamily(addr), Version: nl.NFNETLINK_V0})
 	return request
 }
 
-// addStraightFilter asks for connections whose answers come from the address, led there and not masqueraded.
+// addStraightFilter asks for connections whose answers come from the address, led there and not masqueraded; by IPv6 for those to all
+// addresses.
 func addStraightFilter(request *nl.NetlinkRequest, addr netip.Addr) {
-	answers := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_REPLY, nil)
-	answers.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(nl.CTA_IP_V4_SRC, addr.AsSlice())
-	filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
-	filter.AddRtAttr(ctaFilterReplyFlags, nl.Uint32Attr(ctaFilterSource))
-	request.AddData(answers)
-	request.AddData(filter)
+	if addr.Is4() {
+		answers := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_REPLY, nil)
+		answers.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(nl.CTA_IP_V4_SRC, addr.AsSlice())
+		filter := nl.NewRtAttr(unix.NLA_F_NESTED|ctaFilter, nil)
+		filter.AddRtAttr(ctaFilterReplyFlags, nl.Uint32Attr(ctaFilterSource))
+		request.AddData(answers)
+		request.AddData(filter)
+	}
 	request.AddData(nl.NewRtAttr(nl.CTA_STATUS, nl.BEUint32Attr(statusTargetNAT)))
 	request.AddData(nl.NewRtAttr(ctaStatusMask, nl.BEUint32Attr(statusSourceNAT|statusTargetNAT)))
+}
+
+// sourceOf is the kernel's attribute for who sends.
+func sourceOf(addr netip.Addr) int {
+	if addr.Is4() {
+		return nl.CTA_IP_V4_SRC
+	}
+	return nl.CTA_IP_V6_SRC
 }
 
 // isStraight looks at a connection as the kernel tells it.
 func isStraight(attributes []byte, addr netip.Addr) bool {
 	all := nested(attributes)
 	status := all[nl.CTA_STATUS]
-	source := nested(nested(all[nl.CTA_TUPLE_REPLY])[nl.CTA_TUPLE_IP])[nl.CTA_IP_V4_SRC]
+	source := nested(nested(all[nl.CTA_TUPLE_REPLY])[nl.CTA_TUPLE_IP])[uint16(sourceOf(addr))]
 	return len(status) == 4 && binary.BigEndian.Uint32(status)&(statusSourceNAT|statusTargetNAT) == statusTargetNAT &&
 		bytes.Equal(source, addr.AsSlice())
 }

@@ -15,7 +15,7 @@ import (
 
 // elements are members of one of our sets, to be added or taken away.
 type elements struct {
-	family byte // unix.NFPROTO_IPV4, unix.NFPROTO_BRIDGE
+	family byte // unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_BRIDGE
 	set    string
 	keys   [][]byte
 	away   bool          // only what is there can be taken away

@@ -20,6 +20,7 @@ const DefaultPort = 4789
 // Fabric is the cluster network as one node has it: one subnet, stretched between the nodes' bridges.
 type Fabric struct {
 	Subnet   netip.Prefix
+	Subnet6  netip.Prefix // zero where this cluster or this host has no IPv6; addresses in it end in the IPv4 ones
 	Address  netip.Addr   // this node's, the gateway of its containers
 	Service  netip.Addr   // every node answers to it itself
 	Underlay netip.Addr   // where other nodes reach this one
@@ -28,10 +29,16 @@ type Fabric struct {
 	Port     int          // UDP; 0 is DefaultPort
 }
 
+// leastMTU6 is below which a kernel ends IPv6 on a device.
+const leastMTU6 = 1280
+
 // Check says what is wrong with a fabric.
 func (f Fabric) Check() error {
 	if !f.Subnet.IsValid() || !f.Subnet.Addr().Is4() || f.Subnet != f.Subnet.Masked() {
 		return fmt.Errorf("join cluster network: subnet %s is not an IPv4 network address", f.Subnet)
+	}
+	if six := f.Subnet6; six.IsValid() && (!six.Addr().Is6() || !six.Addr().IsGlobalUnicast() || six.Bits() != subnet6Bits || six != six.Masked()) {
+		return fmt.Errorf("join cluster network %s: subnet %s is not an IPv6 network address of %d bits", f.Subnet, six, subnet6Bits)
 	}
 	for name, address := range map[string]netip.Addr{"node": f.Address, "service": f.Service} {
 		if !f.Subnet.Contains(address) {
@@ -82,14 +89,21 @@ func (n *Network) Join(ctx context.Context, f Fabric) error {
 	if err != nil {
 		return fmt.Errorf("join cluster network %s: find bridge %s: %w", f.Subnet, n.bridge, err)
 	}
-	if err := n.checkBridge(bridge, f); err != nil {
-		return err
-	}
-	if err := checkClash(bridge, f.Subnet); err != nil {
-		return err
+	for _, s := range stacksOf(f.Subnet6) {
+		if err := errors.Join(n.checkBridge(bridge, s, f), checkClash(bridge, s, f)); err != nil {
+			return err
+		}
 	}
 	mtu, err := underlayMTU(f)
 	if err != nil {
+		return err
+	}
+	if f.Subnet6.IsValid() && mtu < leastMTU6 {
+		return fmt.Errorf("join cluster network %s: %d bytes fit between nodes and IPv6 needs %d: raise the MTU of the device of %s",
+			f.Subnet6, mtu, leastMTU6, f.Underlay)
+	}
+	n.member, n.subnet6, n.last = true, f.Subnet6, nil // what was published may have been for another family only
+	if err := n.leaveIPv6(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(n.ensureShut(ctx, bridge, f), n.ensureLeading(ctx, true), n.ensureBridge(), n.ensureForward(ctx)); err != nil {
@@ -108,12 +122,12 @@ func (n *Network) Join(ctx context.Context, f Fabric) error {
 func (n *Network) Leave(ctx context.Context) error { return n.Remove(ctx) }
 
 // checkBridge refuses a bridge that the container runtime made for another network.
-func (n *Network) checkBridge(bridge netlink.Link, f Fabric) error {
-	addresses, err := steady(func() ([]netlink.Addr, error) { return netlink.AddrList(bridge, unix.AF_INET) })
+func (n *Network) checkBridge(bridge netlink.Link, s stack, f Fabric) error {
+	addresses, err := steady(func() ([]netlink.Addr, error) { return netlink.AddrList(bridge, s.kernel) })
 	if err != nil {
 		return fmt.Errorf("list addresses of bridge %s: %w", n.bridge, err)
 	}
-	want := netip.PrefixFrom(f.Address, f.Subnet.Bits())
+	want := netip.PrefixFrom(s.of(f.Address), s.subnetOf(f).Bits())
 	var have []netip.Prefix
 	for _, a := range addresses {
 		if prefixOf(a.IPNet) == want {
@@ -122,41 +136,16 @@ func (n *Network) checkBridge(bridge netlink.Link, f Fabric) error {
 		have = append(have, prefixOf(a.IPNet))
 	}
 	return fmt.Errorf("join cluster network %s: bridge %s has %v, not this node's address %s: remove Docker's network of this bridge, it is made again",
-		f.Subnet, n.bridge, have, want)
+		s.subnetOf(f), n.bridge, have, want)
 }
 
-// answerTo gives the bridge the service address, and takes that of an earlier fabric away; no address is valid too.
-func answerTo(bridge netlink.Link, service netip.Addr) error {
-	name := bridge.Attrs().Name
-	all, err := steady(func() ([]netlink.Addr, error) { return netlink.AddrList(bridge, unix.AF_INET) })
-	if err != nil {
-		return fmt.Errorf("list addresses of bridge %s: %w", name, err)
+// subnetOf is the fabric's subnet in this family.
+func (s stack) subnetOf(f Fabric) netip.Prefix {
+	if s.kernel == unix.AF_INET {
+		return f.Subnet
 	}
-	stands := false
-	for _, a := range all {
-		if a.Label != name+serviceLabel {
-			continue
-		}
-		if prefixOf(a.IPNet).Addr() == service {
-			stands = true
-			continue
-		}
-		if err := netlink.AddrDel(bridge, &a); err != nil {
-			return fmt.Errorf("take service address %s from bridge %s: %w", a.IPNet, name, err)
-		}
-	}
-	if stands || !service.IsValid() {
-		return nil
-	}
-	own := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(service, 32)), Label: name + serviceLabel}
-	if err := netlink.AddrAdd(bridge, own); err != nil {
-		return fmt.Errorf("give bridge %s the service address %s: %w", name, service, err)
-	}
-	return nil
+	return f.Subnet6
 }
-
-// serviceLabel marks the address that is ours among those of the bridge.
-const serviceLabel = ":svc"
 
 func prefixOf(n *net.IPNet) netip.Prefix {
 	address, _ := netip.AddrFromSlice(n.IP)
@@ -165,17 +154,5 @@ func prefixOf(n *net.IPNet) netip.Prefix {
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
-}
-
-// removeService takes the service address away; without a bridge there is none.
-func (n *Network) removeService() error {
-	bridge, err := netlink.LinkByName(n.bridge)
-	if _, none := errors.AsType[netlink.LinkNotFoundError](err); none {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
-	}
-	return answerTo(bridge, netip.Addr{})
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -5,6 +5,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -96,7 +97,7 @@ func (n *Network) restore() error {
 		}
 	}
 	was, _ := former(bridge)
-	for name, ours := range bridgeSettings(n.bridge) {
+	for name, ours := range bridgeSettings(n.bridge, []stack{ipv4, ipv6(netip.Prefix{})}) {
 		value, changed := was[noteOf(name)]
 		if now, err := readSetting(name); err != nil || !changed || now != ours {
 			continue // a setting that is gone needs none

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flocker-project/flocker/internal/run"
 )
 
@@ -27,15 +29,29 @@ func (n *Network) forwardRules() [][]string {
 	}
 }
 
-// ensureForward adds the rules. Without Docker's chain nothing drops, and nothing is needed.
+// ensureForward adds the rules.
 func (n *Network) ensureForward(ctx context.Context) error {
+	stacks, err := n.stacks()
+	if err != nil {
+		return err
+	}
+	for _, s := range stacks {
+		if err := n.ensureForwardOf(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ensureForwardOf adds those of one family. Without Docker's chain nothing drops, and nothing is needed.
+func (n *Network) ensureForwardOf(ctx context.Context, s stack) error {
 	for _, rule := range n.forwardRules() {
-		stands, err := n.forwardStands(ctx, rule)
+		stands, err := n.forwardStands(ctx, s, rule)
 		if err == nil && !stands {
-			err = n.iptables(ctx, "-I", rule...)
+			err = n.iptables(ctx, s, "-I", rule...)
 		}
 		if errors.Is(err, errNoChain) {
-			n.log.Info("no rule needed for published ports: docker filters nothing here", "chain", userChain)
+			n.log.Info("no rule needed for published ports: docker filters nothing here", "chain", userChain, "program", s.iptables())
 			return nil
 		}
 		if err != nil {
@@ -45,18 +61,18 @@ func (n *Network) ensureForward(ctx context.Context) error {
 	return nil
 }
 
-func (n *Network) forwardStands(ctx context.Context, rule []string) (bool, error) {
-	err := n.iptables(ctx, "-C", rule...)
+func (n *Network) forwardStands(ctx context.Context, s stack, rule []string) (bool, error) {
+	err := n.iptables(ctx, s, "-C", rule...)
 	if failed, ok := errors.AsType[*run.Error](err); ok && failed.ExitCode() == 1 {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-func (n *Network) removeForward(ctx context.Context) error {
+func (n *Network) removeForward(ctx context.Context, s stack) error {
 	for _, rule := range n.forwardRules() {
 		for {
-			stands, err := n.forwardStands(ctx, rule)
+			stands, err := n.forwardStands(ctx, s, rule)
 			if errors.Is(err, errNoChain) {
 				return nil
 			}
@@ -66,7 +82,7 @@ func (n *Network) removeForward(ctx context.Context) error {
 			if !stands {
 				break
 			}
-			if err := n.iptables(ctx, "-D", rule...); err != nil {
+			if err := n.iptables(ctx, s, "-D", rule...); err != nil {
 				return err
 			}
 		}
@@ -77,9 +93,16 @@ func (n *Network) removeForward(ctx context.Context) error {
 // errNoChain says that Docker has made no chain for others.
 var errNoChain = errors.New("no chain " + userChain)
 
-func (n *Network) iptables(ctx context.Context, operation string, rule ...string) error {
+func (s stack) iptables() string {
+	if s.kernel == unix.AF_INET {
+		return "iptables"
+	}
+	return "ip6tables"
+}
+
+func (n *Network) iptables(ctx context.Context, s stack, operation string, rule ...string) error {
 	args := append([]string{"--wait", "10", operation, userChain}, rule...)
-	err := run.Command(ctx, "iptables", args...).Run()
+	err := run.Command(ctx, s.iptables(), args...).Run()
 	if errors.Is(err, run.ErrNotInstalled) {
 		return fmt.Errorf("let published ports through to bridge %s: %w (package iptables)", n.bridge, err)
 	}

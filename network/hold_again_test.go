@@ -19,13 +19,17 @@ import (
 // A client may begin a connection from the port of one that the application has just reset. Connection tracking still knows that one,
 // and takes the new one's first packet for a part of it.
 func TestHoldKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T) {
-	h := newHolding(t)
+	inEachFamily(t, holdKeepsConnectionsFromAPortThatWasUsedBefore)
+}
+
+func holdKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T, f family) {
+	h := newHolding(t, f)
 	h.serving.Close()
 	resetting := listen(t, h.from, ":7000")
 	again := func(i int, from asker) (connection net.Conn, err error) {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{Port: 41000 + i}}
 		err = within(t, from.from, func() (err error) {
-			connection, err = dialer.DialContext(t.Context(), "tcp4", from.to)
+			connection, err = dialer.DialContext(t.Context(), "tcp", from.to)
 			return err
 		})
 		return connection, err
@@ -59,12 +63,14 @@ func TestHoldKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T) {
 			defer connection.Close()
 			took := time.Since(held)
 			<-released
-			if err := exchange(short(t), connection); err != nil {
+			// The source's own kernel may refuse the answer that comes to it straight.
+			if err := exchange(short(t), connection); err != nil && (f != six || i != 1) {
 				t.Errorf("%s: not served: %v", from.name, err)
 			}
 			// Through the source's own port the former connection kept its client's address, and so does what connection tracking takes
 			// for a part of it: the answer is lost, and the client asks again after a second, when Deaden has made it forgotten.
-			if limit := gap + inTime; took > limit && (i != 0 || took > limit+time.Second) {
+			straight := i == 0 || f == six && i == 1 // a node itself needs no masquerade by IPv6
+			if limit := gap + inTime; took > limit && (!straight || took > limit+time.Second) {
 				t.Errorf("%s: served after %v, of a hold of %v", from.name, took, gap)
 			}
 			return nil
@@ -81,7 +87,11 @@ func TestHoldKeepsConnectionsFromAPortThatWasUsedBefore(t *testing.T) {
 
 // A packet may be on its way to the source when the target is announced.
 func TestWhatComesToTheSourceAfterTheReleaseIsSentOn(t *testing.T) {
-	h := newHolding(t)
+	inEachFamily(t, whatComesToTheSourceAfterTheReleaseIsSentOn)
+}
+
+func whatComesToTheSourceAfterTheReleaseIsSentOn(t *testing.T, f family) {
+	h := newHolding(t, f)
 	h.connect(t)
 	h.source.hold(t, h.address, holdLimit)
 	h.source.deaden(t, h.address)
@@ -99,7 +109,11 @@ func TestWhatComesToTheSourceAfterTheReleaseIsSentOn(t *testing.T) {
 
 // An application that stops closes its connections: its clients are told, through whichever node they came.
 func TestEstablishedConnectionsAreToldOfTheEnd(t *testing.T) {
-	h := newHolding(t)
+	inEachFamily(t, establishedConnectionsAreToldOfTheEnd)
+}
+
+func establishedConnectionsAreToldOfTheEnd(t *testing.T, f family) {
+	h := newHolding(t, f)
 	h.serving.Close()
 	closing := listen(t, h.from, ":7000")
 	var ends, idle []net.Conn

@@ -3,6 +3,7 @@
 package network
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,18 +56,29 @@ func waitLonger(namespace string, inner netlink.Link) error {
 		return fmt.Errorf("enter network namespace: %w", err)
 	}
 	defer socket.Close()
+	for family, table := range map[uint8]string{unix.AF_INET: "arp_cache", unix.AF_INET6: "ndisc_cache"} {
+		err := setNeighbours(socket, family, table, inner)
+		if errors.Is(err, unix.ENOENT) && family == unix.AF_INET6 {
+			continue // no IPv6 inside
+		}
+		if err != nil {
+			return fmt.Errorf("let packets to neighbours of %s wait %v: %w", inner.Attrs().Name, patience, err)
+		}
+	}
+	return nil
+}
+
+func setNeighbours(socket *nl.NetlinkSocket, family uint8, table string, inner netlink.Link) error {
 	request := nl.NewNetlinkRequest(unix.RTM_SETNEIGHTBL, unix.NLM_F_ACK)
 	request.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
-	request.AddData(&nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: unix.AF_INET}})
-	request.AddData(nl.NewRtAttr(ndtaName, nl.ZeroTerminated("arp_cache")))
+	request.AddData(&nl.RtGenMsg{RtGenmsg: unix.RtGenmsg{Family: family}})
+	request.AddData(nl.NewRtAttr(ndtaName, nl.ZeroTerminated(table)))
 	settings := nl.NewRtAttr(unix.NLA_F_NESTED|ndtaParms, nil)
 	settings.AddRtAttr(ndtpaIfindex, nl.Uint32Attr(uint32(inner.Attrs().Index)))
 	settings.AddRtAttr(ndtpaRetrans, nl.Uint64Attr(uint64(askEvery.Milliseconds())))
 	settings.AddRtAttr(ndtpaMcast, nl.Uint32Attr(uint32(patience/askEvery)))
 	settings.AddRtAttr(ndtpaQueueSize, nl.Uint32Attr(waitingBytes))
 	request.AddData(settings)
-	if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil {
-		return fmt.Errorf("let packets to neighbours of %s wait %v: %w", inner.Attrs().Name, patience, err)
-	}
-	return nil
+	_, err := request.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }

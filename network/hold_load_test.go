@@ -88,7 +88,7 @@ func (a *attempts) from(from asker, every time.Duration) error {
 		case <-tick.C:
 		}
 		one := try{name: from.name, began: time.Now()}
-		socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		socket, err := unix.Socket(familyOf(to.Addr()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
@@ -100,6 +100,20 @@ func (a *attempts) from(from asker, every time.Duration) error {
 			a.tries = append(a.tries, one)
 		})
 	}
+}
+
+func familyOf(addr netip.Addr) int {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
+func sockaddr(to netip.AddrPort) unix.Sockaddr {
+	if to.Addr().Is4() {
+		return &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port())}
 }
 
 func askOnce(socket int, to netip.AddrPort) (byte, error) {
@@ -114,7 +128,7 @@ func askOnce(socket int, to netip.AddrPort) (byte, error) {
 	}
 	var failed error
 	err = raw.Write(func(fd uintptr) bool {
-		failed = unix.Connect(int(fd), &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())})
+		failed = unix.Connect(int(fd), sockaddr(to))
 		return !errors.Is(failed, unix.EINPROGRESS) && !errors.Is(failed, unix.EALREADY)
 	})
 	if errors.Is(failed, unix.EISCONN) {
@@ -157,7 +171,7 @@ func attemptOnce(t *testing.T, askers []asker) []try {
 			one := try{name: from.name, began: time.Now()}
 			var socket int
 			one.err = within(t, from.from, func() (err error) {
-				socket, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+				socket, err = unix.Socket(familyOf(to.Addr()), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 				return err
 			})
 			if one.err == nil {

@@ -35,19 +35,14 @@ func (m *machine) hold(t *testing.T, addr netip.Addr, limit time.Duration) {
 func (c *machines) filterBridged(t *testing.T, on string) {
 	t.Helper()
 	for _, m := range c.nodes {
-		must(t, within(t, m.ns, func() error {
-			err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte(on), 0o644)
-			if errors.Is(err, os.ErrNotExist) && on == "0" {
-				return nil
-			}
-			return err
-		}))
+		must(t, within(t, m.ns, func() error { return bridgeFilters(on) }))
 	}
 }
 
-// holding is an application on the first node, its holder on the second, and those who ask it.
+// holding is, in one family, an application on the first node, its holder on the second, and those who ask it.
 type holding struct {
 	*machines
+	family
 	address        netip.Addr
 	source, target *machine
 	from, to       netns.NsHandle
@@ -55,9 +50,9 @@ type holding struct {
 	askers         []asker
 }
 
-func newHolding(t *testing.T) *holding {
+func newHolding(t *testing.T, f family) *holding {
 	t.Helper()
-	h := &holding{machines: newCluster(t, 3), address: application(1)}
+	h := &holding{family: f, machines: newCluster(t, 3), address: application(1)}
 	h.source, h.target = h.nodes[0], h.nodes[1]
 	for _, m := range h.nodes {
 		// A wire has a pace. Without one all that waited would be in the kernel's queue between namespaces at once, which has 1,000 places
@@ -72,7 +67,7 @@ func newHolding(t *testing.T) *holding {
 		udp.Protocol = "udp"
 		m.publish(t, publication(h.address, 7001), udp)
 	}
-	h.askers = h.machines.askers(t, h.address, 7001)
+	h.askers = h.machines.askers(t, f, h.address, 7001)
 	return h
 }
 
@@ -92,9 +87,13 @@ func (h *holding) connect(t *testing.T) []net.Conn {
 
 // New connections wait for the whole of a move and are then served by the target; established ones go on until the application ends them.
 func TestHoldCarriesNewConnectionsOverAMove(t *testing.T) {
+	inEachFamily(t, holdCarriesNewConnectionsOverAMove)
+}
+
+func holdCarriesNewConnectionsOverAMove(t *testing.T, f family) {
 	for _, bridged := range []string{"0", "1"} {
 		t.Run("bridged frames filtered "+bridged, func(t *testing.T) {
-			h := newHolding(t)
+			h := newHolding(t, f)
 			h.filterBridged(t, bridged)
 			established := h.connect(t)
 			load := attempt(t, h.askers, 1000)
@@ -165,7 +164,11 @@ func checkTries(t *testing.T, tries []try, start, held time.Time, gap time.Durat
 
 // A move that fails is over for those who wait, too.
 func TestHoldOfAFailedMoveIsServedByTheSource(t *testing.T) {
-	h := newHolding(t)
+	inEachFamily(t, holdOfAFailedMoveIsServedByTheSource)
+}
+
+func holdOfAFailedMoveIsServedByTheSource(t *testing.T, f family) {
+	h := newHolding(t, f)
 	for name, deadened := range map[string]bool{"before Deaden": false, "after Deaden": true} {
 		load := attempt(t, h.askers, 500)
 		start := time.Now()
@@ -199,19 +202,24 @@ func TestHoldOfAFailedMoveIsServedByTheSource(t *testing.T) {
 func (m *machine) leftOver(t *testing.T, address netip.Addr) {
 	t.Helper()
 	alias := strings.Replace(address.String(), "10.", "240.", 1)
-	for _, line := range []string{"nft list set ip flocker going", "nft list set bridge flocker held", "ip route show table all", "ip neigh"} {
-		if out := output(t, m.ns, line); strings.Contains(out, "elements") || strings.Contains(out, alias) {
+	for _, line := range []string{
+		"nft list set ip flocker going", "nft list set ip6 flocker going", "nft list set bridge flocker held",
+		"ip route show table all", "ip -6 route show table all", "ip neigh",
+	} {
+		if out := output(t, m.ns, line); strings.Contains(out, "elements") || strings.Contains(out, alias) || strings.Contains(out, "fe80::f10c") {
 			t.Errorf("%s says\n%s", line, out)
 		}
 	}
 }
 
 // Who held may be gone for good: the kernel refuses those who wait when it is time, and forgets the hold.
-func TestHoldEndsByItself(t *testing.T) {
-	h := newHolding(t)
+func TestHoldEndsByItself(t *testing.T) { inEachFamily(t, holdEndsByItself) }
+
+func holdEndsByItself(t *testing.T, f family) {
+	h := newHolding(t, f)
 	for _, m := range h.nodes {
 		must(t, within(t, m.ns, func() error {
-			return os.WriteFile("/proc/sys/net/ipv4/neigh/"+clusterBridge+"/mcast_solicit", []byte("40"), 0o644)
+			return os.WriteFile(f.settings()+"neigh/"+clusterBridge+"/mcast_solicit", []byte("40"), 0o644)
 		}))
 	}
 	h.connect(t) // containers know the hardware address: they do not wait by themselves
@@ -223,7 +231,7 @@ func TestHoldEndsByItself(t *testing.T) {
 		}
 	}
 	pass(t, time.Second)
-	for _, set := range []string{"ip flocker going", "bridge flocker held"} {
+	for _, set := range []string{"ip flocker going", "ip6 flocker going", "bridge flocker held"} {
 		if out := output(t, h.source.ns, "nft list set "+set); strings.Contains(out, "elements") {
 			t.Errorf("the limit has passed, but there is\n%s", out)
 		}
@@ -234,7 +242,11 @@ func TestHoldEndsByItself(t *testing.T) {
 
 // A hold that is not followed by anything ends with its limit: the source serves.
 func TestHoldThatIsForgottenIsServedByTheSource(t *testing.T) {
-	h := newHolding(t)
+	inEachFamily(t, holdThatIsForgottenIsServedByTheSource)
+}
+
+func holdThatIsForgottenIsServedByTheSource(t *testing.T, f family) {
+	h := newHolding(t, f)
 	h.source.hold(t, h.address, time.Hour)
 	h.source.hold(t, h.address, 300*time.Millisecond) // the later limit is the one
 	start := time.Now()
@@ -247,15 +259,17 @@ func TestHoldThatIsForgottenIsServedByTheSource(t *testing.T) {
 }
 
 // A datagram that is sent after the application has stopped arrives.
-func TestHoldKeepsDatagrams(t *testing.T) {
-	h := newHolding(t)
+func TestHoldKeepsDatagrams(t *testing.T) { inEachFamily(t, holdKeepsDatagrams) }
+
+func holdKeepsDatagrams(t *testing.T, f family) {
+	h := newHolding(t, f)
 	h.source.hold(t, h.address, holdLimit)
 	h.source.deaden(t, h.address)
 	var all []net.Conn
 	for _, a := range h.askers {
 		var connection net.Conn
 		must(t, within(t, a.from, func() (err error) {
-			connection, err = new(net.Dialer).DialContext(t.Context(), "udp4", a.to)
+			connection, err = new(net.Dialer).DialContext(t.Context(), "udp", a.to)
 			return err
 		}))
 		defer connection.Close()

@@ -7,30 +7,24 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// aliasOf is a next hop that nobody else uses: the address with a first byte that means nothing. A subnet has at most 24 bits below it.
-func aliasOf(addr netip.Addr) netip.Addr {
-	four := addr.As4()
-	four[0] = 240
-	return netip.AddrFrom4(four)
-}
-
-func goingRule() *netlink.Rule {
+func (s stack) goingRule() *netlink.Rule {
 	rule, mask := netlink.NewRule(), uint32(goingMark)
-	rule.Family, rule.Table, rule.Priority, rule.Mark, rule.Mask = unix.AF_INET, goingTable, goingPriority, goingMark, &mask
+	rule.Family, rule.Table, rule.Priority, rule.Mark, rule.Mask = s.kernel, goingTable, goingPriority, goingMark, &mask
 	return rule
 }
 
 // makeWay is how marked packets reach the application while the node does not know its hardware address.
-func makeWay(bridge netlink.Link, addr netip.Addr) error {
-	if err := netlink.RuleAdd(goingRule()); err != nil && !errors.Is(err, unix.EEXIST) {
+func (s stack) makeWay(bridge netlink.Link, addr netip.Addr) error {
+	if err := netlink.RuleAdd(s.goingRule()); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("add routing rule: %w", err)
 	}
-	if err := netlink.NeighSet(aliasNeighbour(bridge.Attrs().Index, addr)); err != nil {
+	if err := netlink.NeighSet(s.aliasNeighbour(bridge.Attrs().Index, addr)); err != nil {
 		return fmt.Errorf("add neighbour %s: %w", aliasOf(addr), err)
 	}
 	if err := netlink.RouteReplace(wayOf(bridge.Attrs().Index, addr)); err != nil {
@@ -39,20 +33,21 @@ func makeWay(bridge netlink.Link, addr netip.Addr) error {
 	return nil
 }
 
-func aliasNeighbour(bridge int, addr netip.Addr) *netlink.Neigh {
+func (s stack) aliasNeighbour(bridge int, addr netip.Addr) *netlink.Neigh {
 	return &netlink.Neigh{
-		LinkIndex: bridge, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: aliasOf(addr).AsSlice(), HardwareAddr: macOf(addr),
+		LinkIndex: bridge, Family: s.kernel, State: netlink.NUD_PERMANENT, IP: aliasOf(addr).AsSlice(), HardwareAddr: macOf(ipv4Of(addr)),
 	}
 }
 
 func wayOf(bridge int, addr netip.Addr) *netlink.Route {
 	return &netlink.Route{
-		LinkIndex: bridge, Dst: ipNet(netip.PrefixFrom(addr, 32)), Gw: aliasOf(addr).AsSlice(), Table: goingTable,
+		LinkIndex: bridge, Dst: ipNet(netip.PrefixFrom(addr, addr.BitLen())), Gw: aliasOf(addr).AsSlice(), Table: goingTable,
 		Flags: int(netlink.FLAG_ONLINK),
 	}
 }
 
-// wayStands says whether a hold of the address was made here and not ended by us. It asks for this one: a host may have many routes.
+// wayStands says whether a hold of the address was made here and not ended by us; the way of its IPv4 address is made last. It asks for
+// this one: a host may have many routes.
 func wayStands(addr netip.Addr) (bool, error) {
 	routes, err := netlink.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{Mark: goingMark})
 	if err != nil || len(routes) == 0 {
@@ -91,13 +86,13 @@ func ignore(err error, those ...error) error {
 func (n *Network) Holds(context.Context) ([]netip.Addr, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return ways()
+	return ipv4.ways()
 }
 
-// ways are the addresses for which a hold was made here and not ended by us. The kernel may have ended it.
-func ways() ([]netip.Addr, error) {
+// ways are the addresses in this family for which a hold was made here and not ended by us. The kernel may have ended it.
+func (s stack) ways() ([]netip.Addr, error) {
 	routes, err := steady(func() ([]netlink.Route, error) {
-		return netlink.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: goingTable}, netlink.RT_FILTER_TABLE)
+		return netlink.RouteListFiltered(s.kernel, &netlink.Route{Table: goingTable}, netlink.RT_FILTER_TABLE)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes in table %d: %w", goingTable, err)
@@ -112,12 +107,12 @@ func ways() ([]netip.Addr, error) {
 }
 
 // removeWays takes away what the kernel does not end by itself.
-func removeWays(bridge netlink.Link, addrs []netip.Addr) error {
+func (s stack) removeWays(bridge netlink.Link, addrs []netip.Addr) error {
 	for _, addr := range addrs {
 		if err := netlink.RouteDel(wayOf(bridge.Attrs().Index, addr)); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("remove the way of held %s: %w", addr, err)
 		}
-		if err := netlink.NeighDel(aliasNeighbour(bridge.Attrs().Index, addr)); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := netlink.NeighDel(s.aliasNeighbour(bridge.Attrs().Index, addr)); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("remove neighbour %s of held %s: %w", aliasOf(addr), addr, err)
 		}
 	}
@@ -126,11 +121,24 @@ func removeWays(bridge netlink.Link, addrs []netip.Addr) error {
 
 // tidyHolds removes the ways of holds that the kernel has ended.
 func (n *Network) tidyHolds(ctx context.Context) error {
-	made, err := ways()
+	stacks, err := n.stacks()
+	if err != nil {
+		return err
+	}
+	for _, s := range slices.Backward(stacks) {
+		if err := n.tidyHoldsOf(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Network) tidyHoldsOf(ctx context.Context, s stack) error {
+	made, err := s.ways()
 	if err != nil || len(made) == 0 {
 		return err
 	}
-	rules, err := n.nft()
+	rules, err := n.nft(s)
 	if err != nil {
 		return err
 	}
@@ -142,16 +150,16 @@ func (n *Network) tidyHolds(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
 	}
-	return removeWays(bridge, without(made, going))
+	return s.removeWays(bridge, without(made, going))
 }
 
-// removeHolds leaves nothing of any hold.
-func (n *Network) removeHolds() error {
-	rule := goingRule()
+// removeHolds leaves nothing of any hold in this family.
+func (n *Network) removeHolds(s stack) error {
+	rule := s.goingRule()
 	if err := netlink.RuleDel(rule); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove routing rule of table %d: %w", goingTable, err)
 	}
-	made, err := ways()
+	made, err := s.ways()
 	if err != nil || len(made) == 0 {
 		return err
 	}
@@ -159,5 +167,5 @@ func (n *Network) removeHolds() error {
 	if err != nil {
 		return fmt.Errorf("find bridge %s: %w", n.bridge, err)
 	}
-	return removeWays(bridge, made)
+	return s.removeWays(bridge, made)
 }

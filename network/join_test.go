@@ -33,7 +33,8 @@ func (m *machine) kernelState(t *testing.T) map[string]string {
 	t.Helper()
 	state := map[string]string{}
 	for _, line := range []string{
-		"nft --stateless --handle list ruleset", "ip -details link show", "ip addr show", "ip route show table all", "ip rule show", "bridge fdb show dev flocker-vx",
+		"nft --stateless --handle list ruleset", "ip -details link show", "ip addr show", "ip route show table all", "ip rule show",
+		"ip -6 route show table all", "ip -6 rule show", "bridge fdb show dev flocker-vx",
 	} {
 		if strings.HasPrefix(line, "bridge") && !strings.Contains(state["ip addr show"], "flocker-vx") {
 			continue
@@ -44,10 +45,12 @@ func (m *machine) kernelState(t *testing.T) map[string]string {
 		}
 	}
 	for _, name := range []string{
-		"conf/flocker0/route_localnet", "neigh/flocker0/retrans_time_ms", "neigh/flocker0/mcast_solicit", "neigh/flocker0/unres_qlen_bytes",
+		"ipv4/conf/flocker0/route_localnet", "ipv4/neigh/flocker0/retrans_time_ms", "ipv4/neigh/flocker0/mcast_solicit",
+		"ipv4/neigh/flocker0/unres_qlen_bytes", "ipv6/neigh/flocker0/retrans_time_ms", "ipv6/neigh/flocker0/mcast_solicit",
+		"ipv6/neigh/flocker0/unres_qlen_bytes", "ipv6/conf/all/forwarding", "ipv6/conf/eth0/accept_ra",
 	} {
 		must(t, within(t, m.ns, func() error {
-			value, err := os.ReadFile("/proc/sys/net/ipv4/" + name)
+			value, err := os.ReadFile("/proc/sys/net/" + name)
 			state[name] = string(value)
 			return err
 		}))

@@ -36,7 +36,7 @@ func beat(t *testing.T, from netns.NsHandle, address string) *beats {
 	t.Helper()
 	b := &beats{stop: make(chan struct{}), answered: map[uint32]bool{}}
 	must(t, within(t, from, func() (err error) {
-		b.connection, err = new(net.Dialer).DialContext(t.Context(), "udp4", address)
+		b.connection, err = new(net.Dialer).DialContext(t.Context(), "udp", address)
 		return err
 	}))
 	b.wait.Go(func() {
@@ -104,22 +104,24 @@ type asker struct {
 }
 
 // askers are a client through the port of each node, each node itself, and containers on each node that ask straight.
-func (c *machines) askers(t *testing.T, address netip.Addr, port int) []asker {
+func (c *machines) askers(t *testing.T, f family, address netip.Addr, port int) []asker {
 	t.Helper()
 	var all []asker
 	for i, m := range c.nodes {
 		inside := m.holder(t, application(100+i))
 		m.enliven(t, application(100+i))
 		all = append(all,
-			asker{fmt.Sprintf("client through node %d", i+1), c.client, fmt.Sprintf("%s:%d", m.fabric.Underlay, port)},
-			asker{fmt.Sprintf("node %d by 127.0.0.1", i+1), m.ns, fmt.Sprintf("127.0.0.1:%d", port)},
-			asker{fmt.Sprintf("container of node %d", i+1), inside, fmt.Sprintf("%s:7000", address)})
+			asker{fmt.Sprintf("client through node %d", i+1), c.client, f.at(m.fabric.Underlay, port)},
+			asker{fmt.Sprintf("node %d itself", i+1), m.ns, netip.AddrPortFrom(f.selfOf(m), uint16(port)).String()},
+			asker{fmt.Sprintf("container of node %d", i+1), inside, f.at(address, 7000)})
 	}
 	return all
 }
 
 // A holder that is made ahead on the target, with the very same addresses, takes no packet from the application that serves.
-func TestHolderMadeAheadIsNotHeard(t *testing.T) {
+func TestHolderMadeAheadIsNotHeard(t *testing.T) { inEachFamily(t, holderMadeAheadIsNotHeard) }
+
+func holderMadeAheadIsNotHeard(t *testing.T, f family) {
 	c := newCluster(t, 3)
 	address := application(1)
 	echoPackets(t, c.nodes[0].holder(t, address), 7000)
@@ -129,7 +131,7 @@ func TestHolderMadeAheadIsNotHeard(t *testing.T) {
 	for _, m := range c.nodes {
 		m.publish(t, udp)
 	}
-	askers := c.askers(t, address, 7001)
+	askers := c.askers(t, f, address, 7001)
 	var all []*beats
 	for _, a := range askers {
 		must(t, packet(t.Context(), t, a.from, a.to))
@@ -156,7 +158,9 @@ func TestHolderMadeAheadIsNotHeard(t *testing.T) {
 
 const soon = 50 * time.Millisecond
 
-func TestMoveIsKnownEverywhereSoon(t *testing.T) {
+func TestMoveIsKnownEverywhereSoon(t *testing.T) { inEachFamily(t, moveIsKnownEverywhereSoon) }
+
+func moveIsKnownEverywhereSoon(t *testing.T, f family) {
 	c := newCluster(t, 3)
 	address := application(1)
 	greet(t, c.nodes[0].holder(t, address), ":7000", "node0")
@@ -165,7 +169,7 @@ func TestMoveIsKnownEverywhereSoon(t *testing.T) {
 	for _, m := range c.nodes {
 		m.publish(t, publication(address, 7001))
 	}
-	askers := c.askers(t, address, 7001)
+	askers := c.askers(t, f, address, 7001)
 	for i := range 6 { // there and back
 		from, to := c.nodes[i%2], c.nodes[(i+1)%2]
 		expect(t, askers, fmt.Sprintf("node%d", i%2))
@@ -203,6 +207,10 @@ func expect(t *testing.T, askers []asker, word string) time.Duration {
 
 // A client whose own address the application saw would never hear the other node's answers: it is told at once. Others go on.
 func TestMoveTellsClientsThatWereLedStraight(t *testing.T) {
+	inEachFamily(t, moveTellsClientsThatWereLedStraight)
+}
+
+func moveTellsClientsThatWereLedStraight(t *testing.T, f family) {
 	c := newCluster(t, 2)
 	address, stays := application(1), application(2)
 	serve(t, c.nodes[0].holder(t, address), 7000)
@@ -212,9 +220,9 @@ func TestMoveTellsClientsThatWereLedStraight(t *testing.T) {
 	for _, m := range c.nodes {
 		m.publish(t, publication(address, 7001), publication(stays, 7002))
 	}
-	to := c.nodes[0].fabric.Underlay.String()
-	moved, err1 := dial(short(t), t, c.client, to+":7001")
-	kept, err2 := dial(short(t), t, c.client, to+":7002")
+	to := c.nodes[0].fabric.Underlay
+	moved, err1 := dial(short(t), t, c.client, f.at(to, 7001))
+	kept, err2 := dial(short(t), t, c.client, f.at(to, 7002))
 	must(t, errors.Join(err1, err2))
 	defer moved.Close()
 	defer kept.Close()
@@ -230,12 +238,15 @@ func TestMoveTellsClientsThatWereLedStraight(t *testing.T) {
 	}
 }
 
-func TestLiveMendsSetsThatDiffer(t *testing.T) {
+func TestLiveMendsSetsThatDiffer(t *testing.T) { inEachFamily(t, liveMendsSetsThatDiffer) }
+
+func liveMendsSetsThatDiffer(t *testing.T, f family) {
 	c := newCluster(t, 1)
 	m, address, gone := c.nodes[0], application(1), application(2)
 	m.live(t, address)
 	must(t, within(t, m.ns, func() error {
-		return commands("nft delete element ip flocker live { "+address.String()+" }", "nft add element ip flocker live { "+gone.String()+" }")
+		return commands("nft delete element "+f.table()+" live { "+f.of(address).String()+" }",
+			"nft add element "+f.table()+" live { "+f.of(gone).String()+" }")
 	}))
 	must(t, m.on(t, func(ctx context.Context, n *network.Network) error {
 		if all, err := n.Lives(ctx); err != nil || len(all) > 0 {
@@ -244,7 +255,9 @@ func TestLiveMendsSetsThatDiffer(t *testing.T) {
 		return n.Live(ctx, []netip.Addr{address})
 	}))
 	sets := output(t, m.ns, "nft list ruleset")
-	for want, there := range map[string]bool{address.String(): true, "02:f1:0a:90:01:02": true, gone.String(): false} {
+	for want, there := range map[string]bool{
+		address.String(): true, six.of(address).String(): true, "02:f1:0a:90:01:02": true, gone.String(): false, six.of(gone).String(): false,
+	} {
 		if strings.Contains(sets, want) != there {
 			t.Errorf("%s is in the sets: %v; want %v in:\n%s", want, !there, there, sets)
 		}

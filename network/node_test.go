@@ -200,7 +200,7 @@ func (n *node) makeDockerRules(t *testing.T) {
 func listen(t *testing.T, inside netns.NsHandle, address string) (listener net.Listener) {
 	t.Helper()
 	must(t, within(t, inside, func() (err error) {
-		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp4", address)
+		listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 		return err
 	}))
 	t.Cleanup(func() { listener.Close() })
@@ -239,7 +239,7 @@ func echo(connection net.Conn) {
 
 func dial(ctx context.Context, t *testing.T, from netns.NsHandle, address string) (connection net.Conn, err error) {
 	err = within(t, from, func() (err error) {
-		connection, err = new(net.Dialer).DialContext(ctx, "tcp4", address)
+		connection, err = new(net.Dialer).DialContext(ctx, "tcp", address)
 		return err
 	})
 	return connection, err

@@ -76,14 +76,38 @@ func placeOf(bridge netlink.Link, mac net.HardwareAddr) (int, error) {
 	return place.LinkIndex, nil
 }
 
+// forgetNeighbour lets what this node sends to the address wait until somebody answers for it. Where it waits already nothing is
+// forgotten: that would refuse all who wait.
+func (s stack) forgetNeighbour(bridge netlink.Link, addr netip.Addr) error {
+	request := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
+	request.AddData(&netlink.Ndmsg{Family: uint8(s.kernel), Index: uint32(bridge.Attrs().Index)})
+	request.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
+	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+	if err != nil || len(answers) == 0 {
+		return ignore(err, unix.ENOENT)
+	}
+	known, err := netlink.NeighDeserialize(answers[0])
+	if err != nil || known.State == netlink.NUD_INCOMPLETE {
+		return err
+	}
+	return ignore(netlink.NeighDel(known), unix.ENOENT)
+}
+
+func kernelFamily(addr netip.Addr) uint8 {
+	if addr.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
 // knowNeighbours tells this node's own stack, where it asks for one of them, the hardware addresses: what waits for an answer goes out
 // at once. Others are left alone: the kernel's table of neighbours is small, and one for all namespaces.
 func (n *Network) knowNeighbours(bridge netlink.Link, addrs []netip.Addr) error {
 	for _, addr := range addrs {
 		request := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-		request.AddData(&netlink.Ndmsg{Family: unix.AF_INET, Index: uint32(bridge.Attrs().Index), State: netlink.NUD_STALE})
+		request.AddData(&netlink.Ndmsg{Family: kernelFamily(addr), Index: uint32(bridge.Attrs().Index), State: netlink.NUD_STALE})
 		request.AddData(nl.NewRtAttr(netlink.NDA_DST, addr.AsSlice()))
-		request.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, macOf(addr)))
+		request.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, macOf(ipv4Of(addr))))
 		if _, err := request.Execute(unix.NETLINK_ROUTE, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("tell the node the hardware address of %s on bridge %s: %w", addr, n.bridge, err)
 		}

@@ -3,13 +3,11 @@
 package network
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"sigs.k8s.io/knftables"
 )
@@ -24,7 +22,11 @@ func (n *Network) Publish(ctx context.Context, wanted []Publication) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if done, err := n.publishFrom(ctx, n.last, wanted); done {
+	stacks, err := n.stacks()
+	if err != nil {
+		return err
+	}
+	if done, err := n.publishFrom(ctx, stacks, wanted); done {
 		return errors.Join(err, n.tendPorts())
 	}
 	joined, err := findTunnel()
@@ -34,40 +36,81 @@ func (n *Network) Publish(ctx context.Context, wanted []Publication) error {
 	if err := n.ensureLeading(ctx, joined != nil); err != nil {
 		return err
 	}
-	now, err := n.published(ctx)
-	if err != nil {
+	var changes []portChange
+	for _, s := range stacks {
+		now, err := n.published(ctx, s)
+		if err != nil {
+			return err
+		}
+		gone, fresh := differ(now, s.publications(wanted))
+		changes = append(changes, portChange{s, gone, fresh})
+	}
+	if err := n.replace(ctx, changes); err != nil {
 		return err
 	}
-	if gone, fresh := differ(now, wanted); len(gone)+len(fresh) > 0 {
-		err = n.replace(ctx, gone, fresh, wanted)
-	}
-	if err != nil {
-		return err
-	}
-	n.last = append([]Publication{}, wanted...)
+	n.last = append([]Publication{}, wanted...) // never nil
 	return n.tendPorts()
+}
+
+// portChange is what goes from one family's map, and what comes, with the addresses of that family.
+type portChange struct {
+	stack
+	gone, fresh []Publication
+}
+
+// publications are the same ones, to the addresses of this family.
+func (s stack) publications(all []Publication) []Publication {
+	own := slices.Clone(all)
+	for i, p := range all {
+		own[i].Address = s.of(netip.MustParseAddr(p.Address)).String() // checked before
+	}
+	return own
 }
 
 // publishFrom saves the look at what is published, which would be in a move's gap: the transaction itself fails where the kernel's
 // ports are not those that are remembered.
-func (n *Network) publishFrom(ctx context.Context, last, wanted []Publication) (done bool, err error) {
-	gone, fresh := differ(last, wanted)
-	if last == nil || len(gone)+len(fresh) == 0 {
+func (n *Network) publishFrom(ctx context.Context, stacks []stack, wanted []Publication) (done bool, err error) {
+	gone, fresh := differ(n.last, wanted)
+	if n.last == nil || len(gone)+len(fresh) == 0 {
 		return false, nil
 	}
-	err = n.replace(ctx, gone, fresh, wanted)
+	var changes []portChange
+	for _, s := range stacks {
+		changes = append(changes, portChange{s, s.publications(gone), s.publications(fresh)})
+	}
+	n.last = nil
+	err = n.replace(ctx, changes)
+	if err == nil {
+		n.last = append([]Publication{}, wanted...)
+	}
 	return err == nil || !knftables.IsNotFound(err) && !knftables.IsAlreadyExists(err), err
 }
 
-// Published reads the published ports back from the kernel.
+// Published reads the published ports back from the kernel: those that are led in every family.
 func (n *Network) Published(ctx context.Context) ([]Publication, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.published(ctx)
+	stacks, err := n.stacks()
+	if err != nil {
+		return nil, err
+	}
+	all, err := n.published(ctx, ipv4)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range stacks[1:] {
+		also, err := n.published(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		all = slices.DeleteFunc(all, func(p Publication) bool { return !slices.Contains(also, s.publications([]Publication{p})[0]) })
+	}
+	return all, nil
 }
 
-func (n *Network) published(ctx context.Context) ([]Publication, error) {
-	nft, err := n.nft()
+// published are those in one family's map, with the addresses of that family.
+func (n *Network) published(ctx context.Context, s stack) ([]Publication, error) {
+	nft, err := n.nft(s)
 	if err != nil {
 		return nil, err
 	}
@@ -88,25 +131,31 @@ func (n *Network) published(ctx context.Context) ([]Publication, error) {
 	return all, nil
 }
 
-func (n *Network) replace(ctx context.Context, gone, fresh, wanted []Publication) error {
-	nft, err := n.nft()
+// replace makes all changes or none.
+func (n *Network) replace(ctx context.Context, changes []portChange) error {
+	nft, err := kept(&n.any, "", "")
 	if err != nil {
 		return err
 	}
-	n.last = nil
 	tx := nft.NewTransaction()
-	for _, p := range gone {
-		tx.Delete(p.element())
+	for _, c := range changes {
+		for _, p := range c.gone {
+			tx.Delete(p.element(c.stack))
+		}
+		for _, p := range c.fresh {
+			tx.Create(p.element(c.stack))
+		}
 	}
-	for _, p := range fresh {
-		tx.Create(p.element())
+	if tx.NumOperations() == 0 {
+		return nil
 	}
 	if err := nft.Run(ctx, tx); err != nil {
 		return fmt.Errorf("publish ports: %w", err)
 	}
-	n.last = append([]Publication{}, wanted...) // never nil
-	if err := forget(gone); err != nil {
-		n.log.Warn("clients of ports that went away are not told, they wait", "error", err)
+	for _, c := range changes {
+		if err := forget(c.stack, c.gone); err != nil {
+			n.log.Warn("clients of ports that went away are not told, they wait", "error", err)
+		}
 	}
 	return nil
 }
@@ -127,51 +176,4 @@ func without[T comparable](all, some []T) (rest []T) {
 		}
 	}
 	return rest
-}
-
-// Compare orders publications by the node's port.
-func (p Publication) Compare(other Publication) int {
-	return cmp.Or(cmp.Compare(p.Protocol, other.Protocol), cmp.Compare(p.External, other.External))
-}
-
-// Check says what is wrong with a publication.
-func (p Publication) Check() error {
-	if p.Protocol != "tcp" && p.Protocol != "udp" {
-		return fmt.Errorf("publish port %d of application %s: protocol %q is neither tcp nor udp", p.External, p.Application, p.Protocol)
-	}
-	address, err := netip.ParseAddr(p.Address)
-	if err != nil || !address.Is4() {
-		return fmt.Errorf("publish port %d of application %s: %q is not an IPv4 address", p.External, p.Application, p.Address)
-	}
-	for _, port := range []int{p.External, p.Internal} {
-		if port < 1 || port > 65535 {
-			return fmt.Errorf("publish port of application %s: %d is not a port", p.Application, port)
-		}
-	}
-	return nil
-}
-
-func (p Publication) element() *knftables.Element {
-	return &knftables.Element{
-		Map:     portMap,
-		Key:     []string{p.Protocol, strconv.Itoa(p.External)},
-		Value:   []string{p.Address, strconv.Itoa(p.Internal)},
-		Comment: &p.Application,
-	}
-}
-
-func publicationOf(e *knftables.Element) (Publication, error) {
-	if len(e.Key) != 2 || len(e.Value) != 2 {
-		return Publication{}, fmt.Errorf("published port %v to %v: want a protocol and a port to an address and a port", e.Key, e.Value)
-	}
-	external, err1 := strconv.Atoi(e.Key[1])
-	internal, err2 := strconv.Atoi(e.Value[1])
-	if err := errors.Join(err1, err2); err != nil {
-		return Publication{}, fmt.Errorf("published port %v to %v: %w", e.Key, e.Value, err)
-	}
-	p := Publication{Protocol: e.Key[0], External: external, Address: e.Value[0], Internal: internal}
-	if e.Comment != nil {
-		p.Application = *e.Comment
-	}
-	return p, nil
 }

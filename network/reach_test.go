@@ -4,10 +4,10 @@ package network_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +20,10 @@ import (
 
 // A published port answers on every node, whoever asks and however the kernel filters bridged frames.
 func TestPublishedPortAnswersOnEveryNode(t *testing.T) {
+	inEachFamily(t, publishedPortAnswersOnEveryNode)
+}
+
+func publishedPortAnswersOnEveryNode(t *testing.T, f family) {
 	for _, filtered := range []string{"0", "1"} {
 		t.Run("bridge-nf-call-iptables="+filtered, func(t *testing.T) {
 			c := newCluster(t, 3)
@@ -31,77 +35,83 @@ func TestPublishedPortAnswersOnEveryNode(t *testing.T) {
 			udp := publication(address, 7001)
 			udp.Protocol = "udp"
 			for i, m := range c.nodes {
-				must(t, within(t, m.ns, func() error {
-					return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte(filtered), 0o644)
-				}))
+				must(t, within(t, m.ns, func() error { return bridgeFilters(filtered) }))
 				m.publish(t, publication(address, 7001), udp)
 				neighbour := m.holder(t, application(10+i))
 				must(t, m.on(t, func(ctx context.Context, n *network.Network) error { return n.Enliven(ctx, application(10+i)) }))
 				other := m.otherNetwork(t)
-				node, underlay := m.fabric.Address.String(), m.fabric.Underlay.String()
+				node, underlay := m.fabric.Address, m.fabric.Underlay
 				for _, ask := range []struct {
 					name string
 					from netns.NsHandle
-					to   string
+					to   netip.Addr
 					kept bool
 				}{
 					{"from another machine", c.client, underlay, i == 0},
 					{"from the node by its address", m.ns, underlay, false},
-					{"from the node by 127.0.0.1", m.ns, "127.0.0.1", false},
+					{"from the node by 127.0.0.1", m.ns, f.selfOf(m), false},
 					{"from the node by its cluster address", m.ns, node, false},
-					{"from the node by the service address", m.ns, service.String(), false},
 					{"from an application by the node's address", neighbour, underlay, false},
 					{"from an application by the gateway", neighbour, node, false},
-					{"from an application by the service address", neighbour, service.String(), false},
 					{"from docker's other network", other, underlay, false},
 				} {
-					checkAsk(t, i, ask.name, ask.from, ask.to, ask.kept)
+					f.checkAsk(t, i, ask.name, ask.from, ask.to, ask.kept)
+				}
+				if f == four { // there is one service address
+					f.checkAsk(t, i, "from the node by the service address", m.ns, service, false)
+					f.checkAsk(t, i, "from an application by the service address", neighbour, service, false)
 				}
 			}
-			for _, to := range []string{c.nodes[0].fabric.Underlay.String(), c.nodes[0].fabric.Address.String(), service.String(), c.nodes[1].fabric.Underlay.String()} {
-				checkAsk(t, 0, "from the application itself", inside, to, false)
+			own := []netip.Addr{c.nodes[0].fabric.Underlay, c.nodes[0].fabric.Address, c.nodes[1].fabric.Underlay, service}
+			if f == six {
+				own = own[:3]
+			}
+			for _, to := range own {
+				f.checkAsk(t, 0, "from the application itself", inside, to, false)
 			}
 		})
 	}
 }
 
 // checkAsk asks by TCP and UDP; kept says that the client's own address must be seen, else it must not.
-func checkAsk(t *testing.T, node int, name string, from netns.NsHandle, to string, kept bool) {
+func (f family) checkAsk(t *testing.T, node int, name string, from netns.NsHandle, to netip.Addr, kept bool) {
 	t.Helper()
-	seen, err := ask(short(t), t, from, to+":7001")
-	if err != nil || (seen == clientAddress) != kept {
+	seen, err := ask(short(t), t, from, f.at(to, 7001))
+	if err != nil || (seen == f.of(clientAddress).String()) != kept {
 		t.Errorf("node %d, %s (%s): sees %q, %v", node+1, name, to, seen, err)
 	}
-	if err := packet(short(t), t, from, to+":7001"); err != nil {
+	if err := packet(short(t), t, from, f.at(to, 7001)); err != nil {
 		t.Errorf("node %d, %s (%s), UDP: %v", node+1, name, to, err)
 	}
 }
 
 func TestApplicationsReachEachOtherAndTheWorld(t *testing.T) {
+	inEachFamily(t, applicationsReachEachOtherAndTheWorld)
+}
+
+func applicationsReachEachOtherAndTheWorld(t *testing.T, f family) {
 	for _, filtered := range []string{"0", "1"} {
 		t.Run("bridge-nf-call-iptables="+filtered, func(t *testing.T) {
 			c := newCluster(t, 2)
 			var all []netns.NsHandle
 			for i := range 3 {
 				m := c.nodes[i%2]
-				must(t, within(t, m.ns, func() error {
-					return os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-iptables", []byte(filtered), 0o644)
-				}))
+				must(t, within(t, m.ns, func() error { return bridgeFilters(filtered) }))
 				all = append(all, m.holder(t, application(i)))
 				m.enliven(t, application(i))
 				whoAsks(t, all[i], 7000)
 			}
 			for i, from := range all {
 				for j := range all {
-					seen, err := ask(short(t), t, from, application(j).String()+":7000")
-					if err != nil || seen != application(i).String() {
+					seen, err := ask(short(t), t, from, f.at(application(j), 7000))
+					if err != nil || seen != f.of(application(i)).String() {
 						t.Errorf("application %d asks %d: seen as %q, %v", i, j, seen, err)
 					}
 				}
 			}
 			whoAsks(t, c.client, 7500)
-			seen, err := ask(short(t), t, all[1], clientAddress+":7500")
-			if want := c.nodes[1].fabric.Underlay.String(); err != nil || seen != want {
+			seen, err := ask(short(t), t, all[1], f.at(clientAddress, 7500))
+			if want := f.of(c.nodes[1].fabric.Underlay).String(); err != nil || seen != want {
 				t.Errorf("the world sees %q, %v; want the node's address %s", seen, err, want)
 			}
 		})
@@ -151,7 +161,7 @@ func TestTunnelCarriesAsMuchAsItSays(t *testing.T) {
 		}
 	}
 	err := within(t, a, func() error {
-		connection, err := new(net.Dialer).DialContext(t.Context(), "udp4", application(1).String()+":7000")
+		connection, err := new(net.Dialer).DialContext(t.Context(), "udp", application(1).String()+":7000")
 		if err != nil {
 			return err
 		}
@@ -193,7 +203,7 @@ func talk(connection net.Conn, packet []byte) error {
 func packet(_ context.Context, t *testing.T, from netns.NsHandle, address string) error {
 	t.Helper()
 	return within(t, from, func() error {
-		connection, err := new(net.Dialer).DialContext(t.Context(), "udp4", address)
+		connection, err := new(net.Dialer).DialContext(t.Context(), "udp", address)
 		if err != nil {
 			return err
 		}
@@ -207,7 +217,7 @@ func echoPackets(t *testing.T, inside netns.NsHandle, port int) net.PacketConn {
 	t.Helper()
 	var socket net.PacketConn
 	must(t, within(t, inside, func() (err error) {
-		socket, err = new(net.ListenConfig).ListenPacket(t.Context(), "udp4", fmt.Sprintf(":%d", port))
+		socket, err = new(net.ListenConfig).ListenPacket(t.Context(), "udp", fmt.Sprintf(":%d", port))
 		return err
 	}))
 	t.Cleanup(func() { socket.Close() })
@@ -248,14 +258,18 @@ func (m *machine) otherNetwork(t *testing.T) netns.NsHandle {
 	m.others++
 	bridge, gateway := fmt.Sprintf("br-%d", m.others), netip.AddrFrom4([4]byte{172, 31, byte(m.others), 1})
 	must(t, within(t, m.ns, func() error {
-		return commands(
-			"ip link add "+bridge+" type bridge", "ip addr add "+gateway.String()+"/24 dev "+bridge, "ip link set "+bridge+" up",
-			"iptables -I FORWARD 2 -i "+bridge+" -o "+clusterBridge+" -j DROP",
-			"iptables -I FORWARD 2 -i "+clusterBridge+" -o "+bridge+" -j DROP",
-			"iptables -A FORWARD -o "+bridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-			"iptables -A FORWARD -i "+bridge+" ! -o "+bridge+" -j ACCEPT",
-			"iptables -t nat -A POSTROUTING -s "+gateway.String()+"/24 ! -o "+bridge+" -j MASQUERADE",
-		)
+		err := commands("ip link add "+bridge+" type bridge", "ip addr add "+gateway.String()+"/24 dev "+bridge,
+			fmt.Sprintf("ip addr add %s/64 dev %s nodad", six.of(gateway), bridge), "ip link set "+bridge+" up")
+		for iptables, subnet := range map[string]string{"iptables": gateway.String() + "/24", "ip6tables": six.of(gateway).String() + "/64"} {
+			err = errors.Join(err, commands(
+				iptables+" -I FORWARD 2 -i "+bridge+" -o "+clusterBridge+" -j DROP",
+				iptables+" -I FORWARD 2 -i "+clusterBridge+" -o "+bridge+" -j DROP",
+				iptables+" -A FORWARD -o "+bridge+" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+				iptables+" -A FORWARD -i "+bridge+" ! -o "+bridge+" -j ACCEPT",
+				iptables+" -t nat -A POSTROUTING -s "+subnet+" ! -o "+bridge+" -j MASQUERADE",
+			))
+		}
+		return err
 	}))
 	return m.container(t, gateway.Next(), bridge, gateway, 24)
 }

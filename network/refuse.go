@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -17,8 +18,8 @@ import (
 // refusedSet are addresses of the cluster network at which nobody is: what this node leads there is refused.
 const refusedSet = "refused"
 
-// Refuse makes this node refuse at once what it would lead to exactly these addresses. Without it a client of an application whose
-// node is dead waits as long as one whose application moves. After limit the kernel ends it by itself.
+// Refuse makes this node refuse at once what it would lead to exactly these addresses, and what its containers send there. Without it
+// a client of an application whose node is dead waits as long as one whose application moves. After limit it ends by itself.
 func (n *Network) Refuse(_ context.Context, addrs []netip.Addr, limit time.Duration) error {
 	for _, addr := range addrs {
 		if !addr.Is4() {
@@ -30,13 +31,21 @@ func (n *Network) Refuse(_ context.Context, addrs []netip.Addr, limit time.Durat
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	refused := elements{family: unix.NFPROTO_IPV4, set: refusedSet, limit: limit}
-	for _, addr := range addrs {
-		refused.keys = append(refused.keys, addr.AsSlice())
+	stacks, err := n.stacks()
+	if err != nil {
+		return fmt.Errorf("refuse connections to %v: %w", addrs, err)
 	}
-	err := changeElements([]elements{{family: unix.NFPROTO_IPV4, set: refusedSet, away: true, all: true}, refused})
+	var changes []elements
+	for _, refused := range addressElements(stacks, refusedSet, addrs, false) {
+		refused.limit = limit
+		changes = append(changes, elements{family: refused.family, set: refusedSet, away: true, all: true}, refused)
+	}
+	err = changeElements(changes)
 	if errors.Is(err, unix.ENOENT) {
 		err = fmt.Errorf("this node has not joined the cluster network: %w", err)
+	}
+	if err == nil {
+		err = n.standInFor(inAll(stacks, addrs), limit)
 	}
 	if err != nil {
 		return fmt.Errorf("refuse connections to %v: %w", addrs, err)
@@ -62,18 +71,27 @@ func (n *Network) Silent(_ context.Context, addrs []netip.Addr, wait time.Durati
 	return silent, nil
 }
 
-func refusedElements() *knftables.Set {
-	return &knftables.Set{Name: refusedSet, Type: "ipv4_addr", Flags: []knftables.SetFlag{knftables.TimeoutFlag}}
+func (s stack) refused() *knftables.Set {
+	return &knftables.Set{Name: refusedSet, Type: s.key, Flags: []knftables.SetFlag{knftables.TimeoutFlag}}
 }
 
-// refuseChains reject before a packet would wait for an answer to its address.
-func refuseChains() []chain {
+// forwardChains reject before a packet would wait for an answer to its address, and keep shut what is not published where Docker may
+// not: until 27 it filters no IPv6 unless it is told to.
+func (s stack) forwardChains(bridge string) []chain {
+	unreachable := "icmp host-unreachable"
+	if s.kernel == unix.AF_INET6 {
+		unreachable = "icmpv6 addr-unreachable"
+	}
 	rules := []string{
-		fmt.Sprintf("ip daddr @%s meta l4proto tcp reject with tcp reset", refusedSet),
-		fmt.Sprintf("ip daddr @%s reject with icmp host-unreachable", refusedSet),
+		fmt.Sprintf("%s daddr @%s meta l4proto tcp reject with tcp reset", s.family, refusedSet),
+		fmt.Sprintf("%s daddr @%s reject with %s", s.family, refusedSet, unreachable),
+	}
+	forward := rules
+	if s.kernel == unix.AF_INET6 {
+		forward = slices.Concat(rules, []string{fmt.Sprintf("iifname != %q oifname %q ct state new ct status & dnat == 0 drop", bridge, bridge)})
 	}
 	return []chain{
-		{name: "forward", kind: knftables.FilterType, hook: knftables.ForwardHook, priority: "-10", rules: rules},
+		{name: "forward", kind: knftables.FilterType, hook: knftables.ForwardHook, priority: "-10", rules: forward},
 		{name: "refuseout", kind: knftables.FilterType, hook: knftables.OutputHook, priority: "-10", rules: rules},
 	}
 }

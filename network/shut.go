@@ -19,15 +19,14 @@ func (n *Network) ensureShut(ctx context.Context, bridge netlink.Link, f Fabric)
 	if err != nil {
 		return err
 	}
-	held, _ := heldSets()
-	return n.ensureTable(ctx, nft, append(holdChains(bridge, f.Address), shutChains(f)...),
-		&knftables.Set{Name: liveSet, Type: "ether_addr"}, held)
+	return n.ensureTable(ctx, nft, append(holdChains(bridge, f), shutChains(bridge, f)...),
+		&knftables.Set{Name: liveSet, Type: "ether_addr"}, heldAddresses())
 }
 
 // shutChains know applications by the part of their hardware address that the subnet fixes: not every kernel can name the bridge here,
 // and other bridges of the host must not be touched. They drop before the bridge learns, so a holder made ahead does not change where
 // frames go.
-func shutChains(f Fabric) []chain {
+func shutChains(bridge netlink.Link, f Fabric) []chain {
 	mask := net.HardwareAddr(append([]byte{0xff, 0xff}, net.CIDRMask(f.Subnet.Bits(), 32)...))
 	foreign := func(direction string) []string {
 		return []string{fmt.Sprintf("ether %s & %s == %s ether %s != @%s drop", direction, mask, cluster.MACOf(f.Subnet.Addr()), direction, liveSet)}
@@ -40,13 +39,16 @@ func shutChains(f Fabric) []chain {
 		{name: "from", rules: foreign("saddr")},
 		{name: "to", rules: foreign("daddr")},
 		{name: "service", rules: local},
+		{name: "own", rules: standInRules(f)},
 		{
 			name: "prerouting", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: "-200",
 			rules: []string{fmt.Sprintf("iifname %q jump service", tunnelName), fmt.Sprintf("iifname != %q jump from", tunnelName), "jump hold"},
 		},
 		{
 			name: "postrouting", kind: knftables.FilterType, hook: knftables.PostroutingHook, priority: "-200",
-			rules: []string{fmt.Sprintf("oifname %q jump service", tunnelName), fmt.Sprintf("oifname != %q jump to", tunnelName)},
+			rules: append(answerRules(f),
+				fmt.Sprintf("oifname %q ether saddr %s jump own", tunnelName, bridge.Attrs().HardwareAddr),
+				fmt.Sprintf("oifname %q jump service", tunnelName), fmt.Sprintf("oifname != %q jump to", tunnelName)),
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/knftables"
 )
 
@@ -27,28 +28,29 @@ type chain struct {
 	rules    []string
 }
 
-// chains are all of our rules: none of them names an application, so that publishing changes only the elements of one map.
-func chains(bridge, subnet string, joined bool) []chain {
-	lead := "fib daddr type local dnat ip to meta l4proto . th dport map @" + portMap
-	back := []string{
-		fmt.Sprintf("oifname %q ip saddr 127.0.0.0/8 masquerade", bridge),
-		// An answer within the bridge would not come back through this node. Where the kernel filters bridged packets it does not say
-		// here where they came from, hence the subnet.
-		fmt.Sprintf("oifname %q ip saddr %s ct status dnat masquerade", bridge, subnet),
+// chains are all of our rules for one family: none of them names an application, so that publishing changes only the elements of one map.
+func (s stack) chains(bridge, subnet string, joined bool) []chain {
+	lead := fmt.Sprintf("fib daddr type local%s dnat %s to meta l4proto . th dport map @%s", s.unled(), s.family, portMap)
+	var back, guard []string
+	if s.kernel == unix.AF_INET {
+		back = append(back, fmt.Sprintf("oifname %q ip saddr 127.0.0.0/8 masquerade", bridge))
+		// What lets this node reach its own ports by 127.0.0.1 must not let containers reach what listens only there.
+		guard = append(guard, fmt.Sprintf("iifname %q ip daddr 127.0.0.0/8 drop", bridge))
 	}
-	guard := []string{fmt.Sprintf("iifname %q ip daddr 127.0.0.0/8 drop", bridge)}
+	// An answer within the bridge would not come back through this node. Where the kernel filters bridged packets it does not say
+	// here where they came from, hence the subnet.
+	back = append(back, fmt.Sprintf("oifname %q %s saddr %s ct status dnat masquerade", bridge, s.family, subnet))
 	var going []chain
 	if joined { // an application on another node answers by its own node, unless it is asked by this one's address
-		back = append(back, fmt.Sprintf("oifname %q ct status dnat ip daddr != @%s masquerade", bridge, liveSet),
+		back = append(back, fmt.Sprintf("oifname %q ct status dnat %s daddr != @%s masquerade", bridge, s.family, liveSet),
 			// So may one be that waits, in the end.
-			fmt.Sprintf("oifname %q ct status dnat ip daddr @%s masquerade", bridge, goingSet))
+			fmt.Sprintf("oifname %q ct status dnat %s daddr @%s masquerade", bridge, s.family, goingSet))
 		// What this node sent away and gets back as a frame would look like another connection that is in the way of the first.
 		guard = append(guard, fmt.Sprintf("iifname %q meta mark & %#x == %#x notrack", bridge, goingMark, goingMark))
-		going = append(goingChains(), refuseChains()...)
+		going = append(s.goingChains(), s.forwardChains(bridge)...)
 	}
 	return append([]chain{{
 		name: "guard", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: knftables.RawPriority,
-		// What lets this node reach its own ports by 127.0.0.1 must not let containers reach what listens only there.
 		rules: guard,
 	}, {
 		name: "prerouting", kind: knftables.NATType, hook: knftables.PreroutingHook, priority: knftables.DNATPriority + "-5",
@@ -62,9 +64,23 @@ func chains(bridge, subnet string, joined bool) []chain {
 	}}, going...)
 }
 
-// nft is the table's interface; making one runs nft three times, so it is kept. The lock is held.
-func (n *Network) nft() (knftables.Interface, error) {
-	return kept(&n.rules, knftables.IPv4Family, tableName)
+// unled are the addresses of this node whose packets cannot be led to the bridge: no kernel routes those of its IPv6 loopback, or from
+// one link to another those of a link.
+func (s stack) unled() string {
+	if s.kernel == unix.AF_INET {
+		return ""
+	}
+	return " ip6 daddr != { ::1, fe80::/10 }"
+}
+
+// nft is the interface of a family's table; making one runs nft three times, so it is kept. The lock is held.
+func (n *Network) nft(s stack) (knftables.Interface, error) {
+	rules := n.rules[s.family]
+	made, err := kept(&rules, s.family, tableName)
+	if err == nil {
+		n.rules[s.family] = made
+	}
+	return made, err
 }
 
 func kept(rules *knftables.Interface, family knftables.Family, table string) (knftables.Interface, error) {
@@ -78,20 +94,29 @@ func kept(rules *knftables.Interface, family knftables.Family, table string) (kn
 	return *rules, nil
 }
 
-// ensureLeading makes the table that leads published ports to applications.
+// ensureLeading makes the tables that lead published ports to applications.
 func (n *Network) ensureLeading(ctx context.Context, joined bool) error {
-	nft, err := n.nft()
+	stacks, err := n.stacks()
 	if err != nil {
 		return err
 	}
-	subnet, err := n.subnet()
-	if err != nil {
-		return err
+	for _, s := range stacks {
+		subnet, err := n.subnet(s)
+		if err != nil {
+			return err
+		}
+		nft, err := n.nft(s)
+		if err != nil {
+			return err
+		}
+		err = n.ensureTable(ctx, nft, s.chains(n.bridge, subnet, joined),
+			&knftables.Map{Name: portMap, Type: fmt.Sprintf("inet_proto . inet_service : %s . inet_service", s.key)},
+			&knftables.Set{Name: liveSet, Type: s.key}, s.going(), s.refused())
+		if err != nil {
+			return err
+		}
 	}
-	_, going := heldSets()
-	return n.ensureTable(ctx, nft, chains(n.bridge, subnet, joined),
-		&knftables.Map{Name: portMap, Type: "inet_proto . inet_service : ipv4_addr . inet_service"},
-		&knftables.Set{Name: liveSet, Type: "ipv4_addr"}, going, refusedElements())
+	return nil
 }
 
 // ensureTable writes the whole table in one transaction, unless it is there as this version wants it; sets and maps keep their elements.
@@ -147,14 +172,14 @@ func tableStands(ctx context.Context, nft knftables.Interface, wanted []chain) b
 	return maps.EqualFunc(stand, want, slices.Equal)
 }
 
-// removeTables takes both tables away in one transaction.
-func (n *Network) removeTables(ctx context.Context) error {
-	nft, err := kept(&n.both, "", "")
+// removeTables takes our tables of these families away in one transaction.
+func (n *Network) removeTables(ctx context.Context, families ...knftables.Family) error {
+	nft, err := kept(&n.any, "", "")
 	if err != nil {
 		return err
 	}
 	tx := nft.NewTransaction()
-	for _, family := range []knftables.Family{knftables.IPv4Family, knftables.BridgeFamily} {
+	for _, family := range families {
 		tx.Add(&knftables.Table{Family: family, Name: tableName})
 		tx.Delete(&knftables.Table{Family: family, Name: tableName})
 	}

@@ -57,22 +57,36 @@ func (v view) fencedMachine(machine string) bool {
 	if machine == "" {
 		return false
 	}
+	n, known := v.desired.Nodes[v.nodeOf(machine)]
+	return known && n.Fence != nil && n.Fence.BootID == n.BootID
+}
+
+// nodeOf is the other node that has a name in the store; none is empty.
+func (v view) nodeOf(machine string) cluster.NodeID {
 	for _, id := range sorted(v.desired.Elsewhere) {
-		n, known := v.desired.Nodes[id]
-		if id != v.me && known && v.desired.Elsewhere[id].Storage.Machine == machine {
-			return n.Fence != nil && n.Fence.BootID == n.BootID
+		_, known := v.desired.Nodes[id]
+		if known && id != v.me && v.desired.Elsewhere[id].Storage.Machine == machine {
+			return id
 		}
 	}
-	return false
+	return ""
+}
+
+// twin is another node with this node's name in the store: what one has attached, the store would let the other have too.
+func (v view) twin() cluster.NodeID {
+	if !v.attaches() || v.seen.Storage.Machine == "" {
+		return ""
+	}
+	return v.nodeOf(v.seen.Storage.Machine)
 }
 
 // mayAttach permits reaching for a volume to whom it belongs. That two nodes never have it the store sees to.
 func (v view) mayAttach(id cluster.DatasetID, epoch cluster.Epoch) bool {
 	d, ok := v.desired.Datasets[id]
-	return ok && v.attaches() && d.Owner == v.me && !d.Deleted && d.Epoch == epoch && v.free(d.Move, false)
+	return ok && v.attaches() && v.twin() == "" && d.Owner == v.me && !d.Deleted && d.Epoch == epoch && v.free(d.Move, false)
 }
 
 // mayDetach permits giving a volume back: as unmounting, once it is not mounted.
 func (v view) mayDetach(id cluster.DatasetID) bool {
-	return v.seen.Copies[id].Mounted == "" && v.mayUnmount(id)
+	return v.seen.Copies[id].Mounted == "" && v.twin() == "" && v.mayUnmount(id)
 }

@@ -30,6 +30,8 @@ func (s *state) ownedByOther() {
 	s.application(func(a *cluster.Application) { a.Node = "other" })
 }
 
+const sameName = "other has the same name in the store, m-me: give each node its own, or remove the one that is no more"
+
 func TestNextOnNetworkStorage(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -128,6 +130,16 @@ func TestNextOnNetworkStorage(t *testing.T) {
 			delete(s.o.Containers, "db")
 			s.copy(func(c *cluster.Copy) { *c = cluster.Copy{Dataset: "d1", Volume: "v1"} })
 		}, "dataset/d1 destroy-copy"},
+		{"nodes of one name in the store touch nothing: it would let both have a volume", func(s *state) {
+			s.detached()
+			s.d.Elsewhere["other"] = cluster.Observed{Node: "other", Storage: cluster.Storage{Machine: "m-me"}}
+		}, "dataset/d1 wait: " + sameName + "\napplication/db wait: dataset d1: " + sameName},
+		{"nor does one give back what the other may have", func(s *state) {
+			s.ownedByOther()
+			delete(s.o.Containers, "db")
+			s.copy(func(c *cluster.Copy) { *c = cluster.Copy{Dataset: "d1", Volume: "v1", Holder: "m-me"} })
+			s.d.Elsewhere["other"] = cluster.Observed{Node: "other", Storage: cluster.Storage{Machine: "m-me"}}
+		}, "dataset/d1 wait: " + sameName},
 		{
 			"a source that handed over has nothing left", func(s *state) {
 				s.moving(cluster.MoveHandedOver, "me", "other")

@@ -53,6 +53,8 @@ func (v view) strange(id cluster.DatasetID, d cluster.Dataset, known bool) strin
 		return fmt.Sprintf("its owner is %s, and its move %s says otherwise", v.name(d.Owner), d.Move)
 	case v.seen.Storage.Error != "":
 		return "storage cannot be used: " + v.seen.Storage.Error
+	case v.twin() != "":
+		return fmt.Sprintf("%s has the same name in the store, %s: give each node its own, or remove the one that is no more", v.name(v.twin()), v.seen.Storage.Machine)
 	case d.Backend != "" && d.Backend != v.seen.Storage.Backend:
 		return fmt.Sprintf("its storage is %s, this node's is %s", d.Backend, v.seen.Storage.Backend)
 	}

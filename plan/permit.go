@@ -52,7 +52,7 @@ func (v view) mayDo(step Step) bool {
 		return v.mayDropHead(s.Dataset)
 	case DestroyCopy:
 		d := v.desired.Datasets[s.Dataset]
-		return d.Deleted && (!v.attaches() || d.Owner == v.me)
+		return d.Deleted && (!v.attaches() || d.Owner == v.me && v.twin() == "")
 	case Resize, PruneSnapshot:
 		return true
 	case CreateContainer:
@@ -124,7 +124,7 @@ func (v view) mayWrite(id cluster.DatasetID) bool {
 func (v view) mayCreate(s CreateVolume) bool {
 	d, ok := v.desired.Datasets[s.Dataset]
 	c := v.seen.Copies[s.Dataset]
-	none := !c.Head && len(c.Snapshots) == 0
+	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == ""
 	return ok && d.Owner == v.me && !d.Deleted && !d.Born && none && s.Epoch == d.Epoch && v.free(d.Move, false)
 }
 

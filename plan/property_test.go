@@ -30,8 +30,23 @@ func TestAnythingGivesAtMostOnePermittedStepForEachObject(t *testing.T) {
 				t.Fatalf("Next gives %s %+v, which is not permitted", s.Kind(), s)
 			}
 			writable(t, d, o, s)
+			alone(t, d, o, s)
 		}
 	})
+}
+
+// alone is that of two nodes with one name in network storage neither reaches for a volume or gives one back.
+func alone(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
+	switch s.(type) {
+	case plan.CreateVolume, plan.Attach, plan.Detach, plan.Evict, plan.DestroyCopy:
+	default:
+		return
+	}
+	for id, other := range d.Elsewhere {
+		if _, known := d.Nodes[id]; known && id != o.Node && o.Storage.Capabilities.Attaches && other.Storage.Machine == o.Storage.Machine {
+			t.Fatalf("%s %+v while %s has the same name in the store", s.Kind(), s, id)
+		}
+	}
 }
 
 // writable is predicate I8, written down from the rule and not from the planner.

@@ -36,7 +36,7 @@ func anything(t *rapid.T) (cluster.Desired, cluster.Observed) {
 				n.Fence = &cluster.Fence{By: "operator", BootID: pick(t, "fenced boot", "b1", "b0")}
 			}
 			d.Nodes[id] = n
-			d.Elsewhere[id] = cluster.Observed{Node: id, Copies: copies(t), Storage: cluster.Storage{Machine: "m-" + string(id)}}
+			d.Elsewhere[id] = cluster.Observed{Node: id, Copies: copies(t), Storage: cluster.Storage{Machine: pick(t, "machine", "m-"+string(id), "m-"+string(id), "m-"+string(id), "m-me")}}
 		}
 	}
 	for _, id := range datasets {

@@ -277,13 +277,16 @@ func testIdle(t *testing.T, s Store) {
 func testNodesEvict(t *testing.T, s Store) {
 	a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
 	id := a.mounted()
+	b.refused("Attach", b.Attach(t.Context(), id), backend.ErrBusy)
+	if c := b.copy(id); c == nil || c.Holder != a.Machine() || c.Device != "" {
+		t.Errorf("List = %+v; want to be told that %s has it", c, a.Machine())
+	}
 	if _, can := backend.VolumesAs[backend.Evicter](s.Machine(t, 0)); !can {
 		a.refused("Evict", a.Evict(t.Context(), id, b.Machine()), backend.ErrUnsupported)
 		return
 	}
 	if !a.Abilities().Fences { // the machine is off, and the store does not know it
 		a.must(a.Unmount(t.Context(), id))
-		b.refused("Attach", b.Attach(t.Context(), id), backend.ErrBusy)
 		b.must(b.Evict(t.Context(), id, a.Machine()))
 		b.takeUp(id, 2)
 		b.has(id, "first")

@@ -50,8 +50,11 @@ func (d *Driver) Attach(ctx context.Context, id cluster.DatasetID) error {
 // attach returns the device itself, not a link to it, once it can be opened.
 func (d *Driver) attach(ctx context.Context, v backend.Volume) (string, error) {
 	name, err := d.store.Attach(ctx, v)
-	if errors.Is(err, backend.ErrNotFound) {
+	switch {
+	case errors.Is(err, backend.ErrNotFound):
 		d.listing.missing(v.Dataset)
+	case errors.Is(err, backend.ErrBusy) && (v.Machine == "" || v.Machine == d.machine):
+		d.listing.expire() // who has it is not who the last listing said
 	}
 	if err != nil {
 		return "", err
@@ -148,7 +151,7 @@ func (d *Driver) Evict(ctx context.Context, id cluster.DatasetID, machine string
 	return nil
 }
 
-// Expect asks the store where one of the volumes was never looked for.
+// Expect asks the store where one of the volumes is not known and was not looked for lately.
 func (d *Driver) Expect(ctx context.Context, ids []cluster.DatasetID) error {
 	return d.listing.expect(ctx, ids)
 }

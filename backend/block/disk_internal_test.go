@@ -108,7 +108,7 @@ func (d *disk) Attach(ctx context.Context, _ backend.Volume) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	d.device, err = mount.MakeLoop(ctx, file)
+	d.device, err = mount.MakeLoop(ctx, file, d.ID)
 	return d.device, err
 }
 

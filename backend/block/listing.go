@@ -17,7 +17,7 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
-// listingAgain is how long a store whose listing failed is left alone while there is an older listing.
+// listingAgain is how long a store is left alone whose listing failed while there is an older one, or lacked what was looked for.
 const listingAgain = 10 * time.Second
 
 // listing is what is known of the store's volumes: its last listing and what was changed here since.
@@ -33,7 +33,7 @@ type listing struct {
 	volumes map[cluster.DatasetID][]backend.Volume
 	unseen  map[cluster.DatasetID]bool           // made here, and in no listing yet
 	gone    map[cluster.DatasetID]backend.Volume // were in a listing, and are no more
-	absent  map[cluster.DatasetID]bool           // were looked for, and are not in the store
+	absent  map[cluster.DatasetID]time.Time      // were looked for then, and were not in the store
 	changes uint64
 	changed map[cluster.DatasetID]uint64 // when it was changed here last, counted in changes
 }
@@ -42,7 +42,7 @@ func newListing(store backend.Volumes, log *slog.Logger) *listing {
 	return &listing{
 		store: store, log: log, turn: make(chan struct{}, 1),
 		volumes: map[cluster.DatasetID][]backend.Volume{}, unseen: map[cluster.DatasetID]bool{},
-		gone: map[cluster.DatasetID]backend.Volume{}, absent: map[cluster.DatasetID]bool{}, changed: map[cluster.DatasetID]uint64{},
+		gone: map[cluster.DatasetID]backend.Volume{}, absent: map[cluster.DatasetID]time.Time{}, changed: map[cluster.DatasetID]uint64{},
 	}
 }
 
@@ -95,9 +95,11 @@ func (l *listing) find(ctx context.Context, id cluster.DatasetID) (backend.Volum
 	return l.one(id)
 }
 
-// expect asks the store where one of the volumes is not known and was never looked for.
+// expect asks the store where one of the volumes is not known and was not looked for lately: a store may list what it has late.
 func (l *listing) expect(ctx context.Context, ids []cluster.DatasetID) error {
-	news := func(id cluster.DatasetID) bool { return len(l.volumes[id]) == 0 && !l.absent[id] }
+	news := func(id cluster.DatasetID) bool {
+		return len(l.volumes[id]) == 0 && time.Since(l.absent[id]) > listingAgain
+	}
 	l.mu.Lock()
 	known := !slices.ContainsFunc(ids, news)
 	l.mu.Unlock()
@@ -110,7 +112,9 @@ func (l *listing) expect(ctx context.Context, ids []cluster.DatasetID) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
-		l.absent[id] = len(l.volumes[id]) == 0
+		if delete(l.absent, id); len(l.volumes[id]) == 0 {
+			l.absent[id] = time.Now()
+		}
 	}
 	return nil
 }

@@ -6,10 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // figures reads what the kernel tells of the pool's space in sysfs. The pool is looked at some times a second for as long as
@@ -47,8 +48,8 @@ func (f *figures) read(path string) (int64, error) {
 		f.files[path] = file
 	}
 	var text [32]byte
-	n, err := file.ReadAt(text[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	n, err := unix.Pread(int(file.Fd()), text[:], 0) // ReadAt would ask once more for the end
+	if err != nil {
 		delete(f.files, path)
 		return 0, errors.Join(err, file.Close())
 	}

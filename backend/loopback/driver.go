@@ -170,7 +170,7 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 		return "", err
 	}
 	if loop.Device == "" {
-		return mount.MakeLoop(ctx, file)
+		return mount.MakeLoop(ctx, file, s.tag())
 	}
 	device, err := mount.OpenLoop(loop.Device)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -97,7 +98,8 @@ func (s *Store) where(v backend.Volume) (machine string, err error) {
 	return all[i].Machine, nil
 }
 
-// Attached asks the kernel. The folder is not touched, because its server may be away.
+// Attached asks the kernel. The folder is not touched, because its server may be away; only for a device of a volume that is
+// in another's folder is it asked whose the device is.
 func (s *Store) Attached(context.Context) (map[string]string, error) {
 	loops, err := mount.Loops()
 	if err != nil {
@@ -112,10 +114,24 @@ func (s *Store) Attached(context.Context) (map[string]string, error) {
 	return attached, nil
 }
 
-// ours tells a volume by the end of its file's path: the folder may be mounted elsewhere, or in another mount namespace.
+// ours tells a volume of this machine by the end of its file's path: the folder may be mounted elsewhere, or in another mount
+// namespace. The file of a machine that was evicted while it lives is elsewhere, and its device has the machine's tag.
 func (s *Store) ours(l mount.Loop) (name string, ours bool) {
 	dir, name := filepath.Split(l.File)
-	return name, strings.HasSuffix(dir, "/"+s.machine+"/") && fileForm.MatchString(name)
+	if !fileForm.MatchString(name) {
+		return name, false
+	}
+	if strings.HasSuffix(dir, "/"+s.machine+"/") {
+		return name, true
+	}
+	tag, err := mount.LoopTag(l.Device)
+	return name, err == nil && tag == s.tag()
+}
+
+// tag marks the machine's loop devices.
+func (s *Store) tag() string {
+	sum := sha256.Sum256([]byte(s.machine))
+	return fmt.Sprintf("flocker %x", sum[:16])
 }
 
 func (s *Store) loop(name string) (mount.Loop, error) {

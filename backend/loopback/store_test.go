@@ -153,6 +153,35 @@ func TestAnotherFoldersDeviceIsNotTaken(t *testing.T) {
 	}
 }
 
+// Whoever was evicted while it lives has to know that it can still write, to be able to stop.
+func TestAMachineThatWasEvictedAliveKnowsItsDevice(t *testing.T) {
+	f := needsLoops(t)
+	s, other := f.open(t, "machine-0"), f.open(t, "machine-1")
+	v, device := attached(t, s)
+	knows := func(when string) {
+		t.Helper()
+		if now, err := f.open(t, "machine-0").Attached(t.Context()); err != nil || now[v.ID] != device {
+			t.Errorf("Attached %s = %v, %v; want %s still", when, now, err, device)
+		}
+	}
+	must(t, other.Evict(t.Context(), v, "machine-0"))
+	knows("after it was evicted")
+	if now, err := other.Attached(t.Context()); err != nil || len(now) > 0 {
+		t.Errorf("Attached on the other = %v, %v; want nothing", now, err)
+	}
+	// As the other's kernel does it, which is this one here.
+	must(t, os.Rename(filepath.Join(f.root, "unattached", v.ID), filepath.Join(f.root, "attached", "machine-1", v.ID)))
+	knows("after the other took the volume")
+	must(t, s.Detach(t.Context(), v))
+	if left := loopsOf(t, f.root); len(left) > 0 {
+		t.Errorf("loop devices after Detach = %v; want none", left)
+	}
+	if _, err := s.Attach(t.Context(), v); !errors.Is(err, backend.ErrBusy) {
+		t.Errorf("Attach = %v; want %v", err, backend.ErrBusy)
+	}
+	must(t, other.Detach(t.Context(), v))
+}
+
 func TestNamesOfMachines(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "a/b", "-", "a b", strings.Repeat("a", 200)} {
 		if _, err := loopback.Open(loopback.Config{Root: t.TempDir(), Machine: name}); !errors.Is(err, cluster.ErrInvalid) {

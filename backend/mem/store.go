@@ -172,7 +172,7 @@ func (m *Machine) loop(ctx context.Context, v backend.Volume) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	return mount.MakeLoop(ctx, file)
+	return mount.MakeLoop(ctx, file, v.ID)
 }
 
 // Detach takes the device away.

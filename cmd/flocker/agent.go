@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -107,6 +108,7 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 		Node: creds.Identity().Node, Self: self, Link: link,
 		Pool: pool, Engine: engine, Network: network.New(log), Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode},
+		IPv6:  sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
 		Fault: o.fault(), Log: log,
 	})
 	var lc net.ListenConfig

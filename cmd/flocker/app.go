@@ -173,6 +173,7 @@ func (p printer) application(a api.ApplicationInfo) error {
 	t.row("Command:", strings.Join(a.Command, " "))
 	t.row("Node:", a.NodeName)
 	t.row("Address:", a.Address)
+	t.row("IPv6 address:", a.Address6)
 	t.row("State:", stateOfApplication(a))
 	if box := a.Container; box != nil {
 		t.row("Container:", short(box.ID))

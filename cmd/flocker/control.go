@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,7 +28,7 @@ import (
 // controlOptions are the flags of flocker control.
 type controlOptions struct {
 	dataDir, certificates, address string
-	subnet                         string
+	subnet, subnet6                string
 	port, agentPort                int
 
 	endpoints                 []string
@@ -55,6 +56,7 @@ or on one that you already run.`,
 	f.IntVar(&o.port, "port", api.ControlPort, "port for users")
 	f.IntVar(&o.agentPort, "agent-port", api.AgentPort, "port for agents")
 	f.StringVar(&o.subnet, "subnet", "", "IPv4 subnet of the cluster network, from /8 to /24; fixed at the first start (default that of "+controlFile+" beside the certificates, else "+cluster.DefaultSubnet+")")
+	f.StringVar(&o.subnet6, "subnet6", "", subnet6Usage+"; fixed at the first start (default that of "+controlFile+", else "+cluster.Subnet6Auto+")")
 	f.StringSliceVar(&o.endpoints, "etcd-endpoints", nil, "HOST:PORT or URLs of an etcd that you run, in place of the one in the data directory")
 	f.StringVar(&o.etcdCA, "etcd-cacert", "", "that etcd's authority")
 	f.StringVar(&o.etcdCert, "etcd-cert", "", "certificate shown to that etcd")
@@ -85,7 +87,7 @@ func (o controlOptions) server(version string, log *slog.Logger) (*control.Serve
 	if err != nil {
 		return nil, fmt.Errorf("control service: %w", err)
 	}
-	subnet, err := o.network()
+	fabric, err := o.network()
 	if err != nil {
 		return nil, err
 	}
@@ -104,25 +106,30 @@ func (o controlOptions) server(version string, log *slog.Logger) (*control.Serve
 		Store:       store.Options{Dir: o.dataDir, External: external, Log: log},
 		Credentials: credentials,
 		Authority:   authority,
-		Subnet:      subnet,
+		Fabric:      fabric,
 		Version:     version,
 		Log:         log,
 	}, nil
 }
 
-// network is the subnet that was given; empty where none was.
-func (o controlOptions) network() (string, error) {
-	if o.subnet == "" {
-		c, err := readControlFile(o.certificates)
-		if err != nil {
-			return "", fmt.Errorf("control service: %w", err)
-		}
-		return c.Subnet, nil
+// network is what was given of the cluster network; empty where nothing was.
+func (o controlOptions) network() (cluster.Fabric, error) {
+	if err := checkSubnet(o.subnet); err != nil {
+		return cluster.Fabric{}, fmt.Errorf("control service: --subnet: %w", err)
 	}
-	if _, err := cluster.ParseSubnet(o.subnet); err != nil {
-		return "", fmt.Errorf("control service: --subnet: %w", err)
+	if err := checkSubnet6(o.subnet6); err != nil {
+		return cluster.Fabric{}, fmt.Errorf("control service: --subnet6: %w", err)
 	}
-	return o.subnet, nil
+	f := cluster.Fabric{Subnet: o.subnet, Subnet6: o.subnet6}
+	if f.Subnet != "" && f.Subnet6 != "" {
+		return f, nil
+	}
+	c, err := readControlFile(o.certificates)
+	if err != nil {
+		return cluster.Fabric{}, fmt.Errorf("control service: %w", err)
+	}
+	f.Subnet, f.Subnet6 = cmp.Or(f.Subnet, c.Subnet), cmp.Or(f.Subnet6, c.Subnet6)
+	return f, nil
 }
 
 // authority is nil where its key is kept elsewhere.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/flocker-project/flocker/devcluster"
 	"github.com/flocker-project/flocker/devcluster/supervisor"
+	"github.com/flocker-project/flocker/network"
 )
 
 // devCluster is what all dev commands share: which cluster they are about.
@@ -46,6 +47,7 @@ func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 		Name:  d.name,
 		Nodes: nodes,
 		Link:  link,
+		IPv6:  network.IPv6OfHost() == nil, // else Docker could take this machine's own IPv6 away
 		AgentArgs: func(devcluster.Node) []string {
 			return []string{"agent", "--boot-id-file", supervisor.BootIDFile, "--fault-dir", devFaultDir}
 		},

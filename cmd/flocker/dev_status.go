@@ -43,12 +43,20 @@ func printDevStatus(cmd *cobra.Command, c *devcluster.Cluster, asJSON bool) erro
 		return encoder.Encode(status)
 	}
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NODE\tADDRESS\tSTATE\tLINK\tCUT FROM\tPROCESSES")
+	fmt.Fprintln(w, "NODE\tADDRESS\tIPV6 ADDRESS\tSTATE\tLINK\tCUT FROM\tPROCESSES")
 	for _, m := range status.Machines {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, m.Address, m.State,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Name, m.Address, orDash(address6(m.Node)), m.State,
 			orDash(m.Link), orDash(strings.Join(m.CutFrom, ",")), orDash(processes(m.Children)))
 	}
 	return w.Flush()
+}
+
+// address6 is a machine's IPv6 address; empty where it has none.
+func address6(n devcluster.Node) string {
+	if !n.Address6.IsValid() {
+		return ""
+	}
+	return n.Address6.String()
 }
 
 func processes(children []supervisor.ChildStatus) string {

@@ -31,6 +31,7 @@ type initOptions struct {
 	setup
 	userDir     string
 	subnet      string
+	subnet6     string
 	controlOnly bool
 }
 
@@ -53,6 +54,7 @@ what is missing.`,
 	cmd.Flags().StringVar(&o.name, "name", "", "name of the cluster, and of the node (default: the host's name)")
 	cmd.Flags().StringVar(&o.userDir, "user-config-dir", "", "folder of the command line's configuration (default ~/.flocker)")
 	cmd.Flags().StringVar(&o.subnet, "subnet", "", "IPv4 subnet of the cluster network, from /8 to /24, that nothing else uses; it cannot be changed later (default "+cluster.DefaultSubnet+")")
+	cmd.Flags().StringVar(&o.subnet6, "subnet6", cluster.Subnet6Auto, subnet6Usage+"; it cannot be changed later")
 	cmd.Flags().BoolVar(&o.controlOnly, "control-only", false, "no agent: this host is no node")
 	return cmd
 }
@@ -66,7 +68,7 @@ func (o *initOptions) run(ctx context.Context) (err error) {
 	if err := o.complete(ctx, documentedHost); err != nil {
 		return err
 	}
-	if err := o.keepSubnet(); err != nil {
+	if err := o.keepSubnets(); err != nil {
 		return err
 	}
 	authority, err := o.authority()

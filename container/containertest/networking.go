@@ -148,11 +148,13 @@ func joinBusy(t *testing.T, s Subject) {
 
 func joinRefuses(t *testing.T, s Subject) {
 	for what, change := range map[string]func(c *container.NetworkConfig){
-		"no subnet":                    func(c *container.NetworkConfig) { c.Subnet = netip.Prefix{} },
-		"a gateway outside":            func(c *container.NetworkConfig) { c.Gateway = netip.MustParseAddr("192.0.2.1") },
-		"no gateway":                   func(c *container.NetworkConfig) { c.Gateway = netip.Addr{} },
-		"the service address as one's": func(c *container.NetworkConfig) { c.Gateway = c.Service() },
-		"a bad MTU":                    func(c *container.NetworkConfig) { c.MTU = -1 },
+		"no subnet":                      func(c *container.NetworkConfig) { c.Subnet = netip.Prefix{} },
+		"a gateway outside":              func(c *container.NetworkConfig) { c.Gateway = netip.MustParseAddr("192.0.2.1") },
+		"no gateway":                     func(c *container.NetworkConfig) { c.Gateway = netip.Addr{} },
+		"the service address as one's":   func(c *container.NetworkConfig) { c.Gateway = c.Service() },
+		"a bad MTU":                      func(c *container.NetworkConfig) { c.MTU = -1 },
+		"an IPv6 subnet of another size": func(c *container.NetworkConfig) { c.Subnet6 = netip.MustParsePrefix("fd00::/48") },
+		"an IPv4 subnet as IPv6":         func(c *container.NetworkConfig) { c.Subnet6 = c.Subnet },
 	} {
 		config := s.Network
 		change(&config)

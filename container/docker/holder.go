@@ -18,9 +18,10 @@ import (
 
 // place is what the holder of one application needs of the cluster network.
 type place struct {
-	network string // the ID of Docker's
-	address netip.Addr
-	service netip.Addr
+	network  string // the ID of Docker's
+	address  netip.Addr
+	address6 netip.Addr // not valid without IPv6
+	service  netip.Addr
 }
 
 // placeOf makes sure that the network is there and the address belongs to it.
@@ -32,7 +33,8 @@ func (e *Engine) placeOf(ctx context.Context, spec container.Spec) (place, error
 	if err := config.CheckSpec(spec); err != nil {
 		return place{}, err
 	}
-	return place{network: network, address: spec.Address, service: config.Service()}, nil
+	address6 := cluster.Address6(config.Subnet6, spec.Address)
+	return place{network: network, address: spec.Address, address6: address6, service: config.Service()}, nil
 }
 
 // ensureHolder makes the application's network namespace: a container that does nothing, running. It returns its ID.
@@ -52,18 +54,19 @@ func (e *Engine) ensureHolder(ctx context.Context, application string, to place)
 	return found.ID, e.startHolder(ctx, application, found)
 }
 
-// fits says whether the holder has, or gets when it starts, this address in this network. An earlier version's has one of Docker's choice.
+// fits says whether the holder has, or gets when it starts, these addresses in this network. An earlier version's has one of Docker's choice.
 func (e *Engine) fits(holder dockercontainer.InspectResponse, to place) bool {
-	return e.fixedAddress(holder) == to.address && holder.NetworkSettings.Networks[e.config.Network].NetworkID == to.network
+	address, address6 := e.fixedAddresses(holder)
+	return address == to.address && address6 == to.address6 && holder.NetworkSettings.Networks[e.config.Network].NetworkID == to.network
 }
 
-// fixedAddress is the address that a holder was made with; none is not valid.
-func (e *Engine) fixedAddress(holder dockercontainer.InspectResponse) netip.Addr {
+// fixedAddresses are those that a holder was made with; none is not valid.
+func (e *Engine) fixedAddresses(holder dockercontainer.InspectResponse) (address, address6 netip.Addr) {
 	endpoint := holder.NetworkSettings.Networks[e.config.Network]
 	if endpoint == nil || endpoint.IPAMConfig == nil {
-		return netip.Addr{}
+		return netip.Addr{}, netip.Addr{}
 	}
-	return endpoint.IPAMConfig.IPv4Address
+	return endpoint.IPAMConfig.IPv4Address, endpoint.IPAMConfig.IPv6Address
 }
 
 func (e *Engine) replaceHolder(ctx context.Context, application string, holder dockercontainer.InspectResponse, to place) (string, error) {
@@ -72,7 +75,9 @@ func (e *Engine) replaceHolder(ctx context.Context, application string, holder d
 		return "", err
 	}
 	if err == nil && found.State.Running {
-		return "", fmt.Errorf("container %s has the address %v, not %s: %w", nameOf(application), e.fixedAddress(holder), to.address, container.ErrAddressDiffers)
+		address, address6 := e.fixedAddresses(holder)
+		return "", fmt.Errorf("container %s has the addresses %v and %v, not %v and %v: %w",
+			nameOf(application), address, address6, to.address, to.address6, container.ErrAddressDiffers)
 	}
 	if err := e.removeOurs(ctx, holderNameOf(application), labelHolder, application); err != nil {
 		return "", err
@@ -96,7 +101,22 @@ func (e *Engine) makeHolder(ctx context.Context, application string, to place) (
 	if _, err := e.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 		return "", e.explainStart(ctx, application, to.address, err)
 	}
-	return id, nil
+	return id, e.hideOwnName6(ctx, application, id, to.address6)
+}
+
+// hideOwnName6 is done before the application runs: later it may have looked itself up.
+func (e *Engine) hideOwnName6(ctx context.Context, application, id string, address6 netip.Addr) error {
+	if !address6.IsValid() {
+		return nil
+	}
+	holder, err := e.inspectNamed(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := writeNames(holder.HostsPath, nil, address6); err != nil {
+		return fmt.Errorf("create container %s: %w", holderNameOf(application), err)
+	}
+	return nil
 }
 
 func (e *Engine) holderOptions(application string, to place) client.ContainerCreateOptions {
@@ -116,7 +136,7 @@ func (e *Engine) holderOptions(application string, to place) client.ContainerCre
 			CapDrop:        []string{"ALL"},
 		},
 		NetworkingConfig: &dockernetwork.NetworkingConfig{EndpointsConfig: map[string]*dockernetwork.EndpointSettings{
-			e.config.Network: {IPAMConfig: &dockernetwork.EndpointIPAMConfig{IPv4Address: to.address}},
+			e.config.Network: {IPAMConfig: &dockernetwork.EndpointIPAMConfig{IPv4Address: to.address, IPv6Address: to.address6}},
 		}},
 	}
 }
@@ -131,12 +151,13 @@ func (e *Engine) startHolder(ctx context.Context, application string, holder doc
 		return err
 	}
 	defer end()
+	address, address6 := e.fixedAddresses(holder)
 	names, lost := namesIn(holder.HostsPath)
 	if _, err := e.api.ContainerStart(ctx, holder.ID, client.ContainerStartOptions{}); err != nil {
-		return e.explainStart(ctx, application, e.fixedAddress(holder), err)
+		return e.explainStart(ctx, application, address, err)
 	}
-	if lost == nil && len(names) > 0 {
-		lost = writeNames(holder.HostsPath, names)
+	if lost == nil {
+		lost = writeNames(holder.HostsPath, names, address6)
 	}
 	if lost != nil {
 		// It can run without them, and the next SetHosts says the same again.

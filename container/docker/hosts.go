@@ -41,7 +41,8 @@ func (e *Engine) SetHosts(ctx context.Context, application string, hosts map[str
 	if !e.ours(holder.Config.Labels, labelHolder, application) {
 		return fmt.Errorf("names for application %s: container %s: %w", application, holderNameOf(application), container.ErrNameTaken)
 	}
-	if err := writeNames(holder.HostsPath, hosts); err != nil {
+	_, own6 := e.fixedAddresses(holder)
+	if err := writeNames(holder.HostsPath, hosts, own6); err != nil {
 		return fmt.Errorf("names for application %s: %w", application, err)
 	}
 	return nil
@@ -59,8 +60,10 @@ type hostsEdit struct {
 	hide []int64        // where lines begin that must become comments
 }
 
-// planHosts compares a file with the wanted names. Lines of others stay, and a name that they have is theirs.
-func planHosts(text []byte, hosts map[string]netip.Addr) hostsEdit {
+// planHosts compares a file with the wanted names. Lines of others stay, and a name that they have is theirs; but for the one
+// by which Docker gives the container's own name its IPv6 address. Resolvers would put that before the IPv4 address, and an
+// application that listens on IPv4 only would not find itself, on nodes with IPv6 alone.
+func planHosts(text []byte, hosts map[string]netip.Addr, own6 netip.Addr) hostsEdit {
 	missing := map[string]bool{}
 	theirs := namesOfOthers(text)
 	for name, address := range hosts {
@@ -73,6 +76,8 @@ func planHosts(text []byte, hosts map[string]netip.Addr) hostsEdit {
 	var at int64
 	for line := range bytes.Lines(text) {
 		switch {
+		case !isOurs(line) && isOf(line, own6):
+			edit.hide = append(edit.hide, at)
 		case !isOurs(line):
 		case line[0] == '#':
 			hidden[string(line[1:])] = at
@@ -95,6 +100,16 @@ func planHosts(text []byte, hosts map[string]netip.Addr) hostsEdit {
 }
 
 func isOurs(line []byte) bool { return bytes.HasSuffix(line, []byte(hostsMark+"\n")) }
+
+// isOf says whether a line gives names to an address.
+func isOf(line []byte, address netip.Addr) bool {
+	fields := strings.Fields(string(line))
+	if len(fields) == 0 || !address.IsValid() {
+		return false
+	}
+	has, err := netip.ParseAddr(fields[0])
+	return err == nil && has == address
+}
 
 func namesOfOthers(text []byte) map[string]bool {
 	names := map[string]bool{}
@@ -136,12 +151,12 @@ func namesIn(path string) (map[string]netip.Addr, error) {
 // writeNames changes what differs, in place: the file is mounted, by its inode, where it is read. A reader never sees a part of
 // a line, however slowly it reads: a new line is a comment until all of it is there, and then one byte changes; a line that has to go
 // becomes a comment by one byte. New names are valid before old ones go. Comments are left until Docker makes the file anew.
-func writeNames(path string, hosts map[string]netip.Addr) (err error) {
+func writeNames(path string, hosts map[string]netip.Addr, own6 netip.Addr) (err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read the container's names (the agent must see docker's own files): %w", err)
 	}
-	edit := planHosts(text, hosts)
+	edit := planHosts(text, hosts, own6)
 	if len(edit.add)+len(edit.show)+len(edit.hide) == 0 {
 		return nil
 	}

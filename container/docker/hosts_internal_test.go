@@ -42,7 +42,7 @@ func many(n, shift int) map[string]netip.Addr {
 
 func write(t testing.TB, path string, hosts map[string]netip.Addr) {
 	t.Helper()
-	if err := writeNames(path, hosts); err != nil {
+	if err := writeNames(path, hosts, netip.Addr{}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -156,7 +156,7 @@ func readSlowly(path string, size int, whole map[string]bool) (err error) {
 // A writer that dies, or a reader that comes, between two pages of the new lines must find comments.
 func TestNewLinesAreCommentsUntilAllIsWritten(t *testing.T) {
 	path := hostsFile(t, ofDocker)
-	edit := planHosts([]byte(ofDocker), many(3, 0))
+	edit := planHosts([]byte(ofDocker), many(3, 0), netip.Addr{})
 	if err := appendLines(path, []byte(ofDocker), edit); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestNewLinesAreCommentsUntilAllIsWritten(t *testing.T) {
 // A name whose address changes must be known at every moment.
 func TestNewNamesAreValidBeforeOldOnesGo(t *testing.T) {
 	text := []byte(ofDocker + hostsLine("db", netip.MustParseAddr("10.144.0.3")))
-	edit := planHosts(text, map[string]netip.Addr{"db": netip.MustParseAddr("10.144.0.4"), "APP": netip.MustParseAddr("10.144.0.5")})
+	edit := planHosts(text, map[string]netip.Addr{"db": netip.MustParseAddr("10.144.0.4"), "APP": netip.MustParseAddr("10.144.0.5")}, netip.Addr{})
 	want := hostsEdit{
 		add:  []string{"10.144.0.4\tdb\t# flocker\n"},
 		show: map[int64]byte{},
@@ -206,4 +206,22 @@ func BenchmarkThousandNames(b *testing.B) {
 			write(b, hostsFile(b, ofDocker), hosts)
 		}
 	})
+}
+
+// Docker gives a container's name to its IPv6 address too; nothing of ours may be known by one.
+func TestAnApplicationDoesNotKnowItselfByItsIPv6Address(t *testing.T) {
+	own6 := netip.MustParseAddr("fd00:7::a90:9")
+	path := hostsFile(t, ofDocker+"fd00:7:0:0::a90:9\tapp\nfd00:7::a90:10\tother\n")
+	for _, hosts := range []map[string]netip.Addr{nil, many(2, 0), many(1, 0)} {
+		if err := writeNames(path, hosts, own6); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.HasPrefix(string(text), ofDocker+"#d00:7:0:0::a90:9\tapp\nfd00:7::a90:10\tother\n") {
+			t.Errorf("%v, after %v:\n%s", err, hosts, text)
+		}
+		if got, err := namesIn(path); err != nil || len(got) != len(hosts) {
+			t.Errorf("names read back: %v, %v", got, err)
+		}
+	}
 }

@@ -101,7 +101,8 @@ func (e *Engine) checkHolder(ctx context.Context, application string, holder doc
 	if err != nil && !errdefs.IsNotFound(err) {
 		return err
 	}
-	if address := e.fixedAddress(holder); !address.IsValid() || !e.fits(holder, place{network: network.ID, address: address}) {
+	address, address6 := e.fixedAddresses(holder)
+	if !address.IsValid() || !e.fits(holder, place{network: network.ID, address: address, address6: address6}) {
 		return fmt.Errorf("start container %s: its namespace holder has no address in the cluster network; create it again: %w",
 			nameOf(application), container.ErrNotFound)
 	}

@@ -7,21 +7,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/containerd/errdefs"
 	dockernetwork "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
 	"github.com/flocker-project/flocker/container"
-)
-
-// Options of Docker's bridge driver.
-const (
-	optionBridge = "com.docker.network.bridge.name"
-	optionMTU    = "com.docker.network.driver.mtu"
-	driver       = "bridge"
 )
 
 // Join makes Docker's network as the cluster wants it, and the holders' image, so that the first application does not wait for that.
@@ -73,10 +64,10 @@ func (e *Engine) ensureNetwork(ctx context.Context, config container.NetworkConf
 	found, err := e.inspectNetwork(ctx)
 	switch {
 	case errdefs.IsNotFound(err):
-		return e.createNetwork(ctx, config, want)
+		return e.createNetwork(ctx, want)
 	case err != nil:
 		return "", err
-	case settingsOf(found.Driver, found.IPAM, found.Options) == settingsOf(want.Driver, *want.IPAM, want.Options):
+	case settingsOf(found) == settingsWanted(want):
 		return found.ID, nil
 	}
 	if err := e.checkUnused(ctx, found, want); err != nil {
@@ -85,59 +76,25 @@ func (e *Engine) ensureNetwork(ctx context.Context, config container.NetworkConf
 	if _, err := e.api.NetworkRemove(ctx, found.ID, client.NetworkRemoveOptions{}); err != nil && !errdefs.IsNotFound(err) {
 		return "", fmt.Errorf("remove docker network %s, to make it anew: %w", e.config.Network, err)
 	}
-	e.log.Info("docker's network had other settings and is made anew", "network", e.config.Network, "subnet", config.Subnet.String())
-	return e.createNetwork(ctx, config, want)
+	e.log.Info("docker's network had other settings and is made anew", "network", e.config.Network, "subnet", config.Subnet.String(), "subnet6", config.Subnet6.String())
+	return e.createNetwork(ctx, want)
 }
 
-// networkOptions leave Docker nothing to choose: its range for addresses of its own choice is the gateway's alone, because any
-// other address may be that of an application on another node.
-func (e *Engine) networkOptions(config container.NetworkConfig) client.NetworkCreateOptions {
-	options := client.NetworkCreateOptions{
-		Driver:  driver,
-		Options: map[string]string{optionBridge: e.config.Bridge},
-		Labels:  map[string]string{labelCluster: e.config.Cluster},
-		IPAM: &dockernetwork.IPAM{Driver: "default", Config: []dockernetwork.IPAMConfig{{
-			Subnet:     config.Subnet,
-			Gateway:    config.Gateway,
-			IPRange:    netip.PrefixFrom(config.Gateway, config.Gateway.BitLen()),
-			AuxAddress: map[string]netip.Addr{"service": config.Service()},
-		}}},
-	}
-	if config.MTU > 0 {
-		options.Options[optionMTU] = strconv.Itoa(config.MTU)
-	}
-	return options
-}
-
-// settingsOf is what two networks must have alike, as text.
-func settingsOf(driver string, ipam dockernetwork.IPAM, options map[string]string) string {
-	var pools []string
-	for _, pool := range ipam.Config {
-		if pool.Subnet.Addr().Is4() {
-			pools = append(pools, fmt.Sprintf("subnet %s, gateway %s, own range %s", pool.Subnet, pool.Gateway, pool.IPRange))
-		}
-	}
-	mtu := options[optionMTU]
-	if mtu == "" {
-		mtu = "default"
-	}
-	slices.Sort(pools)
-	return fmt.Sprintf("%s, driver %s, interface %s, MTU %s", strings.Join(pools, " and "), driver, options[optionBridge], mtu)
-}
-
-func (e *Engine) createNetwork(ctx context.Context, config container.NetworkConfig, want client.NetworkCreateOptions) (string, error) {
+func (e *Engine) createNetwork(ctx context.Context, want client.NetworkCreateOptions) (string, error) {
 	made, refused := e.api.NetworkCreate(ctx, e.config.Network, want)
 	if refused == nil {
 		return made.ID, nil
 	}
 	found, err := e.inspectNetwork(ctx)
-	if err == nil && settingsOf(found.Driver, found.IPAM, found.Options) == settingsOf(want.Driver, *want.IPAM, want.Options) {
+	if err == nil && settingsOf(found) == settingsWanted(want) {
 		return found.ID, nil // another process made it first
 	}
-	if err := e.checkOverlap(ctx, config.Subnet); err != nil {
-		return "", err
+	for _, pool := range want.IPAM.Config {
+		if err := e.checkOverlap(ctx, pool.Subnet); err != nil {
+			return "", err
+		}
 	}
-	return "", fmt.Errorf("create docker network %s with the subnet %s: %w", e.config.Network, config.Subnet, refused)
+	return "", fmt.Errorf("create docker network %s with %s: %w", e.config.Network, settingsWanted(want), refused)
 }
 
 // checkOverlap finds the network for which Docker refused the subnet; Docker does not say.
@@ -164,8 +121,8 @@ func (e *Engine) checkUnused(ctx context.Context, found dockernetwork.Inspect, w
 	}
 	busy := &container.NetworkBusyError{
 		Network: e.config.Network,
-		Have:    settingsOf(found.Driver, found.IPAM, found.Options),
-		Want:    settingsOf(want.Driver, *want.IPAM, want.Options),
+		Have:    settingsOf(found),
+		Want:    settingsWanted(want),
 	}
 	known := map[string]bool{}
 	for _, c := range listed.Items {

@@ -25,7 +25,7 @@ const (
 	embeddedTick     = 300 // ms
 	embeddedElection = 1500
 	// The write-ahead log has every write already; the database file may follow in fewer steps.
-	embeddedBatch = 500 * time.Millisecond
+	embeddedBatch = 2 * time.Second
 )
 
 type embedded struct{ etcd *embed.Etcd }

@@ -52,6 +52,7 @@ func TestRulesAreAcceptedByTheKernel(t *testing.T) {
 	for name, n := range map[string]Network{
 		"whole": {},
 		"cut":   {Cut: []netip.Addr{netip.MustParseAddr("10.87.0.10"), netip.MustParseAddr("10.87.0.12")}},
+		"both":  {Cut: []netip.Addr{netip.MustParseAddr("10.87.0.10"), netip.MustParseAddr("fd00:7::a57:a"), netip.MustParseAddr("fd00:7::a57:c")}},
 	} {
 		file := filepath.Join(dir, name)
 		if err := os.WriteFile(file, []byte(n.rules()), 0o600); err != nil {
@@ -60,7 +61,7 @@ func TestRulesAreAcceptedByTheKernel(t *testing.T) {
 		// Twice: the second time finds the first one's table.
 		script := "nft -f " + file + " && nft -f " + file + " && nft list ruleset | grep -c drop || true"
 		out, err := run.Command(t.Context(), "unshare", "--net", "sh", "-e", "-c", script).Output()
-		want := map[string]string{"whole": "0\n", "cut": "4\n"}[name]
+		want := map[string]string{"whole": "0\n", "cut": "4\n", "both": "8\n"}[name]
 		if err != nil || string(out) != want {
 			t.Errorf("%s: %q dropping rules, %v; want %q", name, out, err, want)
 		}

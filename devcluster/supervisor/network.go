@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,14 +83,22 @@ func (n Network) rules() string {
 	if len(n.Cut) == 0 {
 		return b.String()
 	}
-	peers := make([]string, len(n.Cut))
-	for i, a := range n.Cut {
-		peers[i] = a.String()
+	peers := map[string][]string{}
+	for _, a := range n.Cut {
+		family := "ip"
+		if a.Is6() {
+			family = "ip6"
+		}
+		peers[family] = append(peers[family], a.String())
 	}
-	set := "{ " + strings.Join(peers, ", ") + " }"
 	fmt.Fprintf(&b, "table %s {\n", table)
 	for _, hook := range []string{"prerouting", "output"} {
-		fmt.Fprintf(&b, "  chain %s { type filter hook %s priority -310; ip saddr %s drop; ip daddr %s drop; }\n", hook, hook, set, set)
+		fmt.Fprintf(&b, "  chain %s { type filter hook %s priority -310;", hook, hook)
+		for _, family := range slices.Sorted(maps.Keys(peers)) {
+			set := "{ " + strings.Join(peers[family], ", ") + " }"
+			fmt.Fprintf(&b, " %s saddr %s drop; %s daddr %s drop;", family, set, family, set)
+		}
+		b.WriteString(" }\n")
 	}
 	b.WriteString("}\n")
 	return b.String()

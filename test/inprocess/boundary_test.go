@@ -53,9 +53,10 @@ func (e engine) List(ctx context.Context) (all []container.Found, err error) {
 	return all, err
 }
 
-func (e engine) Events(ctx context.Context) (events <-chan struct{}, err error) {
-	err = e.do("Events", func() error { events, err = e.Engine.Events(ctx); return err })
-	return events, err
+// Events connects again by itself, as the real one does: a runtime that is away when an agent starts does not end the agent.
+func (e engine) Events(ctx context.Context) (<-chan struct{}, error) {
+	defer e.p.effect("Events")()
+	return e.Engine.Events(ctx)
 }
 
 func (e engine) HasImage(ctx context.Context, ref string) (id string, size int64, err error) {

@@ -62,7 +62,7 @@ func (n *node) start() {
 		},
 		Link:   line{link, p},
 		Pool:   backend.NewPool(storage, backend.Options{Name: "mem", MountRoot: n.mounts}),
-		Engine: engine{n.engine, p}, Network: wires{n.net, p}, Notes: notes,
+		Engine: engine{n.engine, p}, Network: wires{n.net, p}, IPv6: func() error { return nil }, Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode, DialNet: p.dial},
 		Fault: func(point string) {
 			p.pass()

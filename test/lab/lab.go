@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/devcluster"
 	"github.com/flocker-project/flocker/internal/run"
 )
 
@@ -33,8 +34,8 @@ type Lab struct {
 	// Output, where set, gets what the program says while it works.
 	Output io.Writer
 
-	env       []string
-	addresses map[string]string
+	env      []string
+	machines map[string]devcluster.Node
 }
 
 // Up brings the cluster up, or repairs it, and waits until every node is alive.
@@ -76,14 +77,14 @@ func (l *Lab) findAddresses(ctx context.Context) error {
 		return err
 	}
 	var status struct {
-		Machines []struct{ Name, Address string } `json:"machines"`
+		Machines []devcluster.Node `json:"machines"`
 	}
 	if err := json.Unmarshal(out, &status); err != nil {
 		return fmt.Errorf("flocker dev status: %w", err)
 	}
-	l.addresses = map[string]string{}
+	l.machines = map[string]devcluster.Node{}
 	for _, m := range status.Machines {
-		l.addresses[m.Name] = m.Address
+		l.machines[m.Name] = m
 	}
 	return nil
 }
@@ -134,13 +135,24 @@ func (l *Lab) run(ctx context.Context, also io.Writer, args ...string) ([]byte, 
 }
 
 // Address is where a node or a published port on it is reached.
-func (l *Lab) Address(node string) string { return l.addresses[node] }
+func (l *Lab) Address(node string) string { return l.machines[node].Address.String() }
 
 // Everywhere lists a port on every node.
 func (l *Lab) Everywhere(port int) []string {
 	var all []string
 	for i := range l.Nodes {
-		all = append(all, net.JoinHostPort(l.addresses[Node(i+1)], strconv.Itoa(port)))
+		all = append(all, net.JoinHostPort(l.Address(Node(i+1)), strconv.Itoa(port)))
+	}
+	return all
+}
+
+// Everywhere6 lists a port on every node, by their IPv6 addresses. There is none where this machine has no IPv6.
+func (l *Lab) Everywhere6(port int) []string {
+	var all []string
+	for i := range l.Nodes {
+		if address := l.machines[Node(i+1)].Address6; address.IsValid() {
+			all = append(all, net.JoinHostPort(address.String(), strconv.Itoa(port)))
+		}
 	}
 	return all
 }

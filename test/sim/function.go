@@ -346,7 +346,9 @@ func (w *World) resume(n *node, f *function) {
 	case takeBack:
 		if w.net != nil { // the source waits for the volume
 			w.permitted(n, f, plan.StopContainer{Application: m.Applications[0]})
-			_ = w.putDown(n, f) && w.giveAway(n, f)
+			if w.putDown(n, f) {
+				w.giveAway(n, f)
+			}
 		}
 		w.ask(n, f, settle, api.MoveTransition{Action: api.ActionTakeBack, Reason: "not ready"})
 	case expose:
