@@ -15,32 +15,25 @@ import (
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/blockstore/client"
-	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
 )
 
-// secretBytes is the length of an export's key. Initiators of iSCSI do not take much longer ones.
+// secretBytes is the length of an export's key.
 const secretBytes = 16
 
 // Attach exports the volume to one machine and returns the way to it; that of its attachment, where it has one already.
 // Attached to another machine is ErrBusy with that machine's name.
-func (s *Store) Attach(ctx context.Context, id, machine string, protocol client.Protocol) (client.Export, error) {
+func (s *Store) Attach(ctx context.Context, id, machine string) (client.Export, error) {
 	v, err := s.hold(id)
 	if err != nil {
 		return client.Export{}, err
 	}
 	defer v.mu.Unlock()
-	if s.exporters[protocol] == nil {
-		return client.Export{}, fmt.Errorf("export volume %s by %q: %w", id, protocol, cluster.ErrInvalid)
-	}
 	if v.Machine != "" && v.Machine != machine {
 		return client.Export{}, fmt.Errorf("volume %s: %w: attached to %s", id, backend.ErrBusy, v.Machine)
 	}
-	if v.Export != nil && v.Export.Protocol != protocol {
-		return client.Export{}, fmt.Errorf("volume %s: %w: attached to %s by %s", id, backend.ErrBusy, machine, v.Export.Protocol)
-	}
 	if v.Export == nil {
-		if err := s.begin(ctx, v, machine, protocol); err != nil {
+		if err := s.begin(ctx, v, machine); err != nil {
 			return client.Export{}, fmt.Errorf("attach volume %s: %w", id, err)
 		}
 	}
@@ -48,11 +41,11 @@ func (s *Store) Attach(ctx context.Context, id, machine string, protocol client.
 		return client.Export{}, fmt.Errorf("export volume %s: %w", id, err)
 	}
 	w := s.way(v)
-	return client.Export{Attachment: v.Attachment, Port: w.Port, Name: s.exporterOf(v).name(w), User: w.user(), Secret: w.Secret}, nil
+	return client.Export{Attachment: v.Attachment, Port: w.Port, User: w.user(), Secret: w.Secret}, nil
 }
 
 // begin writes down that the machine has the volume, before anything is exported to it.
-func (s *Store) begin(ctx context.Context, v *volume, machine string, protocol client.Protocol) error {
+func (s *Store) begin(ctx context.Context, v *volume, machine string) error {
 	if err := s.end(ctx, v); err != nil {
 		return err
 	}
@@ -66,7 +59,7 @@ func (s *Store) begin(ctx context.Context, v *volume, machine string, protocol c
 	}
 	next := v.record
 	next.Machine, next.Attachment = machine, v.Attachment+1
-	next.Export = &export{Protocol: protocol, Port: port, Secret: hex.EncodeToString(secret), Boot: s.BootID}
+	next.Export = &export{Port: port, Secret: hex.EncodeToString(secret), Boot: s.BootID}
 	return s.write(v, next)
 }
 
@@ -98,20 +91,18 @@ func (s *Store) takePort(ctx context.Context) (int, error) {
 	return port, err
 }
 
-func (s *Store) exporterOf(v *volume) exporter { return s.exporters[v.Export.Protocol] }
-
 func (s *Store) way(v *volume) way {
-	return way{dir: s.path(v.ID), id: v.ID, number: v.Attachment, machine: v.Machine, host: s.Host, export: *v.Export}
+	return way{dir: s.path(v.ID), id: v.ID, number: v.Attachment, host: s.Host, export: *v.Export}
 }
 
 // serve lets the export's process run.
 func (s *Store) serve(ctx context.Context, v *volume) error {
-	x, w := s.exporterOf(v), s.way(v)
-	running, err := processes(x, w)
+	w := s.way(v)
+	running, err := w.processes()
 	if err != nil || len(running) > 0 {
 		return err
 	}
-	return x.start(ctx, w)
+	return w.start(ctx)
 }
 
 // Detach ends an attachment. When it returns, nothing can be written through its export any more, and what was written is on
@@ -141,8 +132,8 @@ func (s *Store) end(ctx context.Context, v *volume) error {
 	if v.Export == nil { // void after a reboot, or not attached
 		return s.write(v, next)
 	}
-	x, w := s.exporterOf(v), s.way(v)
-	if err := kill(ctx, x, w); err != nil {
+	w := s.way(v)
+	if err := w.kill(ctx); err != nil {
 		return err
 	}
 	if err := flush(w.data()); err != nil {
@@ -151,14 +142,13 @@ func (s *Store) end(ctx context.Context, v *volume) error {
 	if err := s.write(v, next); err != nil {
 		return err
 	}
-	return remove(x.files(w))
+	return forget(w)
 }
 
-func remove(files []string) error {
-	for _, f := range files {
-		if err := os.Remove(f); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
+// forget removes what the attachment's process leaves.
+func forget(w way) error {
+	if err := os.Remove(w.secretFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -178,7 +168,7 @@ func (s *Store) Grow(ctx context.Context, id string, size int64) error {
 	if v.Export == nil {
 		return nil
 	}
-	if err := kill(ctx, s.exporterOf(v), s.way(v)); err != nil {
+	if err := s.way(v).kill(ctx); err != nil {
 		return fmt.Errorf("enlarge volume %s: %w", id, err)
 	}
 	if err := s.serve(ctx, v); err != nil {
@@ -208,50 +198,38 @@ func (s *Store) resume(ctx context.Context) error {
 		if v.Export == nil {
 			continue
 		}
-		x := s.exporterOf(v)
-		if x == nil {
-			return fmt.Errorf("volume %s is exported by %q, which is not known", v.ID, v.Export.Protocol)
-		}
 		if v.Export.Boot != s.BootID {
-			if err := s.void(v, x); err != nil {
+			if err := s.void(v); err != nil {
 				return fmt.Errorf("end the export of volume %s of another boot: %w", v.ID, err)
 			}
 			continue
 		}
-		_, argument := x.mark(s.way(v))
-		known[argument] = true
+		known[s.way(v).mark()] = true
 		if err := s.serve(ctx, v); err != nil {
 			s.Log.Error("export a volume again", "volume", v.ID, "machine", v.Machine, "error", err)
 		}
 	}
-	for _, x := range s.exporters {
-		if err := s.sweep(ctx, x, known); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.sweep(ctx, known)
 }
 
 // void ends an attachment's export and leaves the volume with its machine. The attachment of now, to which there is no way yet, is
 // another one, by which that machine knows.
-func (s *Store) void(v *volume, x exporter) error {
+func (s *Store) void(v *volume) error {
 	w, next := s.way(v), v.record
 	next.Attachment++
 	next.Export = nil
 	if err := s.write(v, next); err != nil {
 		return err
 	}
-	return remove(x.files(w))
+	return forget(w)
 }
 
 // sweep ends the processes of exports in this folder that no record has.
-func (s *Store) sweep(ctx context.Context, x exporter, known map[string]bool) error {
-	folders := s.path(volumePrefix)
-	program, argument := x.mark(way{dir: folders})
-	before, _, _ := strings.Cut(argument, folders)
+func (s *Store) sweep(ctx context.Context, known map[string]bool) error {
+	ours := markPrefix + s.path(volumePrefix)
 	strays, err := run.Processes(func(args []string) bool {
-		return filepath.Base(args[0]) == program && slices.ContainsFunc(args, func(a string) bool {
-			return strings.HasPrefix(a, before+folders) && !known[a]
+		return filepath.Base(args[0]) == exportProgram && slices.ContainsFunc(args, func(a string) bool {
+			return strings.HasPrefix(a, ours) && !known[a]
 		})
 	})
 	if err != nil {

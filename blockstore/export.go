@@ -6,21 +6,24 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
-	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/internal/run"
 )
 
-// way is all that an exporter has to know.
+// exportProgram serves one attachment of a volume by NBD. When it has ended, nothing can write to the volume through the
+// attachment any more, and that is how a machine is kept out.
+const exportProgram = "nbdkit"
+
+// way is all that an attachment's process has to know.
 type way struct {
-	dir     string // the volume's folder
-	id      string // the volume's
-	number  uint64 // the attachment's
-	machine string
-	host    string // the address to listen on; empty: all
+	dir    string // the volume's folder
+	id     string // the volume's
+	number uint64 // the attachment's
+	host   string // the address to listen on; empty: all
 	export
 }
 
@@ -30,39 +33,43 @@ func (w way) data() string { return filepath.Join(w.dir, dataFile) }
 // user is who may use the export.
 func (w way) user() string { return "attachment-" + strconv.FormatUint(w.number, 10) }
 
-// own is a file of this attachment in the volume's folder.
-func (w way) own(name string) string {
-	return filepath.Join(w.dir, name+"-"+strconv.FormatUint(w.number, 10))
+// secretFile is the process's own copy of the attachment's key. It is all that is left after the process.
+func (w way) secretFile() string {
+	return filepath.Join(w.dir, secretPrefix+strconv.FormatUint(w.number, 10))
 }
 
-// exporter serves volumes by one protocol, each attachment by a process of its own: when that has ended, nothing can write to
-// the volume through it any more, and that is how a machine is kept out.
-type exporter interface {
-	// start starts the process and returns once a client can connect.
-	start(ctx context.Context, w way) error
-	// mark is the process's program, and the argument that no other export's process has. A path in the volume's folder is in it.
-	mark(w way) (program, argument string)
-	// name is the volume's to a client.
-	name(w way) string
-	// files are what is left after the process.
-	files(w way) []string
+// mark is the argument that no other attachment's process has.
+func (w way) mark() string { return markPrefix + w.secretFile() }
+
+const (
+	secretPrefix = "secret-"
+	markPrefix   = "--tls-psk="
+)
+
+// start starts the process and returns once a client can connect. Only the machine that attached was told the key; whoever does
+// not know it gets no further than the TLS handshake.
+func (w way) start(ctx context.Context) error {
+	if err := os.WriteFile(w.secretFile(), []byte(w.user()+":"+w.Secret+"\n"), 0o600); err != nil {
+		return err
+	}
+	args := []string{"--exportname=" + w.id, "--port=" + strconv.Itoa(w.Port), "--tls=require", w.mark()}
+	if w.host != "" {
+		args = append(args, "--ipaddr="+w.host)
+	}
+	// It goes to the background when it listens.
+	return run.Scoped(ctx, exportProgram, append(args, "file", "file="+w.data())...).Run()
 }
 
-func exporters() map[client.Protocol]exporter {
-	return map[client.Protocol]exporter{client.NBD: nbdkit{}, client.ISCSI: tgt{}}
-}
-
-// processes are those that serve an export.
-func processes(x exporter, w way) ([]run.Process, error) {
-	program, argument := x.mark(w)
+// processes are those that serve the attachment.
+func (w way) processes() ([]run.Process, error) {
 	return run.Processes(func(args []string) bool {
-		return filepath.Base(args[0]) == program && slices.Contains(args, argument)
+		return filepath.Base(args[0]) == exportProgram && slices.Contains(args, w.mark())
 	})
 }
 
 // kill returns once nothing can write through the export any more: its process is gone, with every write that was under way.
-func kill(ctx context.Context, x exporter, w way) error {
-	found, err := processes(x, w)
+func (w way) kill(ctx context.Context) error {
+	found, err := w.processes()
 	if err != nil {
 		return err
 	}

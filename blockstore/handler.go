@@ -96,11 +96,7 @@ func (h handler) destroy(_ pki.Identity, r *http.Request) (any, error) {
 }
 
 func (h handler) attach(id pki.Identity, r *http.Request) (any, error) {
-	q, err := read[client.AttachRequest](r)
-	if err != nil {
-		return nil, err
-	}
-	e, err := h.store.Attach(r.Context(), r.PathValue("id"), string(id.Node), q.Protocol)
+	e, err := h.store.Attach(r.Context(), r.PathValue("id"), string(id.Node))
 	if err == nil {
 		h.log.Info("attached", "volume", r.PathValue("id"), "machine", id.Node, "attachment", e.Attachment, "port", e.Port)
 	}

@@ -151,8 +151,8 @@ func TestRolesMayDoWhatIsTheirsOnly(t *testing.T) {
 			allowed(t, "grow", by.Grow(t.Context(), v.ID, 1), c.works)
 			allowed(t, "destroy", by.Destroy(t.Context(), "vol-none"), c.works)
 			allowed(t, "detach", by.Detach(t.Context(), v.ID, detach), c.fences)
-			if _, err := by.Attach(t.Context(), v.ID, "none"); c.works != errors.Is(err, cluster.ErrInvalid) || c.works == errors.Is(err, cluster.ErrForbidden) {
-				t.Errorf("attach by no protocol = %v", err)
+			if _, err := by.Attach(t.Context(), "vol-none"); c.works != errors.Is(err, backend.ErrNotFound) || c.works == errors.Is(err, cluster.ErrForbidden) {
+				t.Errorf("attach of no volume = %v", err)
 			}
 		})
 	}
@@ -180,14 +180,13 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 }
 
-// needs skips where nothing can be exported by a protocol.
-func needs(t *testing.T, p client.Protocol) {
+// needsExports skips where nothing can be exported.
+func needsExports(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real exports")
 	}
-	program := map[client.Protocol]string{client.NBD: "nbdkit", client.ISCSI: "tgtd"}[p]
-	for _, program := range []string{program, "qemu-img"} {
+	for _, program := range []string{"nbdkit", "qemu-img"} {
 		if err := run.Command(t.Context(), program, "--version").Run(); errors.Is(err, run.ErrNotInstalled) {
 			t.Skipf("needs %s", program)
 		}
@@ -195,14 +194,14 @@ func needs(t *testing.T, p client.Protocol) {
 }
 
 func TestDetachThatArrivesLateEndsNoLaterAttachment(t *testing.T) {
-	needs(t, client.NBD)
+	needsExports(t)
 	w := newWorld(t)
 	node := w.client(w.authority, w.node(w.authority, nodeID))
 	v, err := node.Create(t.Context(), spec())
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := node.Attach(t.Context(), v.ID, client.NBD)
+	first, err := node.Attach(t.Context(), v.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +212,7 @@ func TestDetachThatArrivesLateEndsNoLaterAttachment(t *testing.T) {
 		}
 	}
 	end(first)
-	second, err := node.Attach(t.Context(), v.ID, client.NBD)
+	second, err := node.Attach(t.Context(), v.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,54 +230,39 @@ func TestDetachThatArrivesLateEndsNoLaterAttachment(t *testing.T) {
 }
 
 // opens tries an export as somebody who reaches its port; without a secret it does without.
-func opens(t *testing.T, p client.Protocol, e client.Export, secret string) error {
+func opens(t *testing.T, v client.Volume, e client.Export, secret string) error {
 	t.Helper()
 	dir := t.TempDir()
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(dir, "keys.psk"), []byte(e.User+":"+secret+"\n"), 0o600),
-		os.WriteFile(filepath.Join(dir, "password"), []byte(secret), 0o600),
-	); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "keys.psk"), []byte(e.User+":"+secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	object := "tls-creds-psk,id=key,endpoint=client,username=" + e.User + ",dir=" + dir
-	image, proof := "driver=nbd,server.type=inet,server.host=127.0.0.1,server.port="+port(e)+",export="+e.Name, ",tls-creds=key"
-	if p == client.ISCSI {
-		object = "secret,id=key,file=" + filepath.Join(dir, "password")
-		image, proof = "driver=iscsi,transport=tcp,portal=127.0.0.1:"+port(e)+",target="+e.Name+",lun=1", ",user="+e.User+",password-secret=key"
-	}
+	image := "driver=nbd,server.type=inet,server.host=127.0.0.1,server.port=" + port(e) + ",export=" + v.ID
 	if secret != "" {
-		image += proof
+		image += ",tls-creds=key"
 	}
 	return run.Command(t.Context(), "qemu-img", "info", "--object", object, "--image-opts", image).Run()
 }
 
 func TestExportIsForWhomItsSecretWasTold(t *testing.T) {
-	for _, p := range []client.Protocol{client.NBD, client.ISCSI} {
-		t.Run(string(p), func(t *testing.T) {
-			needs(t, p)
-			testSecret(t, p)
-		})
-	}
-}
-
-func testSecret(t *testing.T, p client.Protocol) {
+	needsExports(t)
 	w := newWorld(t)
 	node := w.client(w.authority, w.node(w.authority, nodeID))
 	v, err := node.Create(t.Context(), spec())
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := node.Attach(t.Context(), v.ID, p)
+	e, err := node.Attach(t.Context(), v.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := opens(t, p, e, e.Secret); err != nil {
+	if err := opens(t, v, e, e.Secret); err != nil {
 		t.Errorf("with the secret: %v", err)
 	}
-	if opens(t, p, e, strings.Repeat("ab", 16)) == nil {
+	if opens(t, v, e, strings.Repeat("ab", 16)) == nil {
 		t.Error("it opens with another secret")
 	}
-	if opens(t, p, e, "") == nil {
+	if opens(t, v, e, "") == nil {
 		t.Error("it opens without a secret")
 	}
 	words, err := run.Command(t.Context(), "ps", "-eo", "args").Output()

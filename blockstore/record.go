@@ -27,9 +27,8 @@ type record struct {
 
 // export is the way to a volume for one machine during one attachment.
 type export struct {
-	Protocol client.Protocol `json:"protocol"`
-	Port     int             `json:"port"`
-	Secret   string          `json:"secret"`
+	Port   int    `json:"port"`
+	Secret string `json:"secret"`
 	// Boot is the machine's boot in which the export was made. Another may have lost what its client takes for written, so
 	// the client must not find it again.
 	Boot string `json:"boot"`

@@ -48,8 +48,7 @@ type Config struct {
 // Store is a folder of volumes. One process at a time has it open.
 type Store struct {
 	Config
-	exporters map[client.Protocol]exporter
-	lock      *os.File
+	lock *os.File
 
 	mu      sync.Mutex // of the map, and of who gets which port
 	volumes map[string]*volume
@@ -72,7 +71,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("folder of the block store: %w", err)
 	}
-	s := &Store{Config: config, exporters: exporters(), volumes: map[string]*volume{}, ports: map[int]bool{}}
+	s := &Store{Config: config, volumes: map[string]*volume{}, ports: map[int]bool{}}
 	err := s.open(ctx)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("block store in %s: %w", config.Dir, err), s.Close())

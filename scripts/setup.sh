@@ -13,7 +13,7 @@ toolchain_needs="gcc:gcc make:make git:git"
 host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs
 	mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs
 	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils
-	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit tgtd:tgt"
+	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit"
 
 # GOTOOLCHAIN switches to the Go that go.mod names from this one on.
 first_switching_go=21
@@ -28,8 +28,6 @@ missing() { # command:package...
 	# The C library's headers are no command; the race detector is linked against them.
 	[ -e /usr/include/stdlib.h ] || echo libc6-dev
 	[ -s /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
-	# Neither is what lets QEMU speak iSCSI.
-	case " $* " in *" tgtd:tgt "*) [ -n "$(compgen -G '/usr/lib/*/qemu/block-iscsi.so')" ] || echo qemu-block-extra ;; esac
 }
 
 available() { apt-cache show --no-all-versions "$1" 2>/dev/null | grep -q '^Package:'; }

@@ -33,7 +33,6 @@ type Node struct {
 func openers(node Node) []opener {
 	return []opener{
 		{"btrfs", openBtrfs},
-		{"iscsi", node.openISCSI},
 		{"loopback", node.openLoopback},
 		{"mem", openMem},
 		{"nbd", node.openNBD},

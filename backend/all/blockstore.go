@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/flocker-project/flocker/backend"
-	"github.com/flocker-project/flocker/backend/exports"
-	"github.com/flocker-project/flocker/backend/iscsi"
 	"github.com/flocker-project/flocker/backend/nbd"
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/cluster"
@@ -27,15 +25,7 @@ type blockStore struct {
 }
 
 func (n Node) openNBD(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	return n.openBlockStore(ctx, nbd.Open, options, log)
-}
-
-func (n Node) openISCSI(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	return n.openBlockStore(ctx, iscsi.Open, options, log)
-}
-
-func (n Node) openBlockStore(ctx context.Context, open func(exports.Config) (*exports.Store, error), options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	o := blockStore{Reconnect: exports.DefaultReconnect.String()}
+	o := blockStore{Reconnect: nbd.DefaultReconnect.String()}
 	if err := options(&o); err != nil {
 		return nil, err
 	}
@@ -47,7 +37,7 @@ func (n Node) openBlockStore(ctx context.Context, open func(exports.Config) (*ex
 	if err != nil {
 		return nil, err
 	}
-	store, err := open(exports.Config{Client: c, Machine: string(n.ID), Reconnect: reconnect, Log: log})
+	store, err := nbd.Open(nbd.Config{Client: c, Machine: string(n.ID), Reconnect: reconnect, Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,7 @@
 // Package userdev gives this machine a block device of a remote volume without a driver for it in the kernel: a process
 // in user space speaks to the volume's server and shows it as a file, and a loop device makes that a block device.
 //
-// It is no driver of its own but a part that several of them are made of (NBD, iSCSI, RBD), which is why drivers, and
+// It is no driver of its own but a part that several of them can be made of (NBD, RBD), which is why drivers, and
 // only they, may import it.
 package userdev
 
@@ -165,7 +165,7 @@ func (d *Devices) start(ctx context.Context, spec Spec) (string, error) {
 		return "", err
 	}
 	defer disk.Close()
-	device, err := mount.MakeLoop(ctx, disk)
+	device, err := mount.MakeLoop(ctx, disk, spec.ID)
 	if err != nil {
 		return "", err
 	}

@@ -81,9 +81,9 @@ func (c *Client) Destroy(ctx context.Context, id string) error {
 }
 
 // Attach gets this node the volume, or the export that it has already.
-func (c *Client) Attach(ctx context.Context, id string, protocol Protocol) (Export, error) {
+func (c *Client) Attach(ctx context.Context, id string) (Export, error) {
 	var e Export
-	err := c.call(ctx, http.MethodPost, "/"+url.PathEscape(id)+"/attach", AttachRequest{protocol}, &e)
+	err := c.call(ctx, http.MethodPost, "/"+url.PathEscape(id)+"/attach", nil, &e)
 	return e, err
 }
 

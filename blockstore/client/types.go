@@ -22,27 +22,13 @@ type Spec struct {
 	Profile string            `json:"profile,omitempty"`
 }
 
-// Protocol is how a volume reaches the machine that attaches it.
-type Protocol string
-
-// The protocols.
-const (
-	NBD   Protocol = "nbd"   // with TLS, and a key that both ends know before
-	ISCSI Protocol = "iscsi" // with CHAP; neither encrypted nor safe from who can change packets under way
-)
-
-// Export is the way to one volume during one attachment.
+// Export is the way to one volume during one attachment: NBD with TLS, and a key that both ends know before. Its name there is
+// the volume's.
 type Export struct {
 	Attachment uint64 `json:"attachment"`
 	Port       int    `json:"port"` // at the store's address
-	Name       string `json:"name"`
 	User       string `json:"user"`
 	Secret     string `json:"secret"`
-}
-
-// AttachRequest asks for an export to whoever asks.
-type AttachRequest struct {
-	Protocol Protocol `json:"protocol"`
 }
 
 // DetachRequest gives an attachment back, or takes it from the machine that is named. That it is this very attachment keeps a

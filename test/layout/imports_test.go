@@ -67,7 +67,7 @@ func ruleOf(short string) string {
 }
 
 // parts stand under backend/ and are no drivers: what several drivers are made of, which nobody else sees.
-var parts = []string{"backend/exports", "backend/userdev"}
+var parts = []string{"backend/userdev"}
 
 // suiteOf names the contract whose suite a package is part of.
 func suiteOf(short string) string {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package exports_test
+package nbd_test
 
 import (
 	"context"
@@ -17,8 +17,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flocker-project/flocker/backend"
-	"github.com/flocker-project/flocker/backend/exports"
-	"github.com/flocker-project/flocker/backend/iscsi"
 	"github.com/flocker-project/flocker/backend/nbd"
 	"github.com/flocker-project/flocker/backend/userdev"
 	"github.com/flocker-project/flocker/blockstore"
@@ -28,30 +26,8 @@ import (
 	"github.com/flocker-project/flocker/pki"
 )
 
-// protocol is a driver and what it needs on this machine.
-type protocol struct {
-	name     string
-	open     func(exports.Config) (*exports.Store, error)
-	programs []string
-}
-
-func protocols() []protocol {
-	return []protocol{
-		{"nbd", nbd.Open, []string{"nbdkit"}},
-		{"iscsi", iscsi.Open, []string{"tgtd"}},
-	}
-}
-
-// each runs a test with each protocol.
-func each(t *testing.T, test func(t *testing.T, w *world)) {
-	for _, p := range protocols() {
-		t.Run(p.name, func(t *testing.T) { test(t, newWorld(t, p)) })
-	}
-}
-
 // world is a storage host with a real service and real exports.
 type world struct {
-	protocol  protocol
 	t         *testing.T
 	dir       string
 	authority *pki.Authority
@@ -62,7 +38,7 @@ type world struct {
 	stop      func()
 }
 
-func newWorld(t *testing.T, p protocol) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("makes real devices")
@@ -70,12 +46,12 @@ func newWorld(t *testing.T, p protocol) *world {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, program := range append(p.programs, "qemu-storage-daemon") {
+	for _, program := range []string{"nbdkit", "qemu-storage-daemon"} {
 		if err := run.Command(t.Context(), program, "--version").Run(); errors.Is(err, run.ErrNotInstalled) {
 			t.Skipf("needs %s", program)
 		}
 	}
-	w := &world{t: t, protocol: p, dir: short(t), address: "127.0.0.1:0", hostID: cluster.NodeID(uuid.NewString())}
+	w := &world{t: t, dir: short(t), address: "127.0.0.1:0", hostID: cluster.NodeID(uuid.NewString())}
 	var err error
 	if w.authority, err = pki.CreateAuthority("test"); err != nil {
 		t.Fatal(err)
@@ -151,7 +127,7 @@ func (w *world) end() {
 func (w *world) exports() []run.Process {
 	w.t.Helper()
 	found, err := run.Processes(func(args []string) bool {
-		return slices.Contains(w.protocol.programs, filepath.Base(args[0])) &&
+		return filepath.Base(args[0]) == "nbdkit" &&
 			slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, w.dir+"/") })
 	})
 	if err != nil {
@@ -170,7 +146,7 @@ func (w *world) killExports() {
 }
 
 // machine is a node with devices of its own.
-func (w *world) machine() *exports.Store {
+func (w *world) machine() *nbd.Store {
 	w.t.Helper()
 	return w.machineOf(cluster.NodeID(uuid.NewString()), w.devices())
 }
@@ -183,13 +159,13 @@ func (w *world) devices() string {
 	return dir
 }
 
-func (w *world) machineOf(id cluster.NodeID, dir string) *exports.Store {
+func (w *world) machineOf(id cluster.NodeID, dir string) *nbd.Store {
 	w.t.Helper()
 	c, err := client.New(w.address, pki.ClientTLS(w.credentials(id), pki.ExpectNode(w.hostID)))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	store, err := w.protocol.open(exports.Config{Client: c, Machine: string(id), Dir: dir, Reconnect: 3 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	store, err := nbd.Open(nbd.Config{Client: c, Machine: string(id), Dir: dir, Reconnect: 3 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -216,7 +192,7 @@ func (w *world) clean(dir string) {
 
 const size = 64 << 20
 
-func (w *world) volume(by *exports.Store) backend.Volume {
+func (w *world) volume(by *nbd.Store) backend.Volume {
 	w.t.Helper()
 	v, err := by.Create(w.t.Context(), backend.Spec{Dataset: cluster.DatasetID(uuid.NewString()), Size: size})
 	if err != nil {
@@ -225,7 +201,7 @@ func (w *world) volume(by *exports.Store) backend.Volume {
 	return v
 }
 
-func (w *world) attach(m *exports.Store, v backend.Volume) (device string) {
+func (w *world) attach(m *nbd.Store, v backend.Volume) (device string) {
 	w.t.Helper()
 	began := time.Now()
 	device, err := m.Attach(w.t.Context(), v)
@@ -236,7 +212,7 @@ func (w *world) attach(m *exports.Store, v backend.Volume) (device string) {
 	return device
 }
 
-func (w *world) detach(m *exports.Store, v backend.Volume) {
+func (w *world) detach(m *nbd.Store, v backend.Volume) {
 	w.t.Helper()
 	began := time.Now()
 	if err := m.Detach(w.t.Context(), v); err != nil {
@@ -246,7 +222,7 @@ func (w *world) detach(m *exports.Store, v backend.Volume) {
 }
 
 // holder is which machine the store says has the volume.
-func (w *world) holder(m *exports.Store, v backend.Volume) string {
+func (w *world) holder(m *nbd.Store, v backend.Volume) string {
 	w.t.Helper()
 	list, err := m.List(w.t.Context())
 	if err != nil {
@@ -261,7 +237,7 @@ func (w *world) holder(m *exports.Store, v backend.Volume) string {
 	return ""
 }
 
-func nameOf(m *exports.Store) string {
+func nameOf(m *nbd.Store) string {
 	name, _ := m.Machine(context.Background()) // it asks nobody and cannot fail
 	return name
 }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package exports attaches what a block store exports, by any protocol.
-//
-// It is no driver of its own but what the drivers of the protocols (NBD, iSCSI) are made of, which is why drivers, and only
-// they, may import it.
-package exports
+// Package nbd attaches the volumes of a block store by the network block device protocol.
+package nbd
 
 import (
 	"cmp"
@@ -31,13 +28,6 @@ import (
 // start anew.
 const DefaultReconnect = time.Minute
 
-// Protocol is all in which one driver differs from another.
-type Protocol struct {
-	Name client.Protocol
-	// Spec says how QEMU opens the export at a host. Secrets go into its Files, which are in folder.
-	Spec func(host string, e client.Export, folder string, reconnect time.Duration) userdev.Spec
-}
-
 // Config says which store it is, and who asks.
 type Config struct {
 	Client  *client.Client
@@ -50,7 +40,6 @@ type Config struct {
 
 // Store is one machine's view of a block store.
 type Store struct {
-	protocol  Protocol
 	client    *client.Client
 	machine   string
 	reconnect time.Duration
@@ -58,18 +47,18 @@ type Store struct {
 }
 
 // Open prepares for attaching; the store itself is not asked yet.
-func Open(protocol Protocol, config Config) (*Store, error) {
+func Open(config Config) (*Store, error) {
 	if config.Machine == "" {
 		return nil, fmt.Errorf("name of this machine: %w: it is empty", cluster.ErrInvalid)
 	}
 	if config.Dir == "" {
-		config.Dir = filepath.Join(userdev.DefaultDir, string(protocol.Name))
+		config.Dir = filepath.Join(userdev.DefaultDir, "nbd")
 	}
 	devices, err := userdev.Open(config.Dir, config.Log)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{protocol: protocol, client: config.Client, machine: config.Machine, reconnect: cmp.Or(config.Reconnect, DefaultReconnect), devices: devices}, nil
+	return &Store{client: config.Client, machine: config.Machine, reconnect: cmp.Or(config.Reconnect, DefaultReconnect), devices: devices}, nil
 }
 
 // Machine is the node's id.
@@ -119,7 +108,7 @@ func (s *Store) Destroy(ctx context.Context, v backend.Volume) error {
 
 // Attach asks the store for an export to this machine, and makes a device of it.
 func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
-	export, err := s.client.Attach(ctx, v.ID, s.protocol.Name)
+	export, err := s.client.Attach(ctx, v.ID)
 	if err != nil {
 		return "", err
 	}
@@ -136,9 +125,20 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 			return "", fmt.Errorf("end what is left of an earlier attachment: %w", err)
 		}
 	}
-	spec := s.protocol.Spec(s.client.Host(), export, s.devices.Folder(id), s.reconnect)
-	spec.ID = id
-	return s.devices.Start(ctx, spec)
+	return s.devices.Start(ctx, s.spec(v.ID, id, export))
+}
+
+// spec lets QEMU in where it knows the export's key, and by nobody who does not.
+func (s *Store) spec(volume, device string, e client.Export) userdev.Spec {
+	return userdev.Spec{
+		ID: device,
+		Blockdev: map[string]any{
+			"driver": "nbd", "export": volume, "tls-creds": "key", "reconnect-delay": int(s.reconnect.Seconds()),
+			"server": map[string]any{"type": "inet", "host": s.client.Host(), "port": strconv.Itoa(e.Port)},
+		},
+		Objects: []map[string]any{{"qom-type": "tls-creds-psk", "id": "key", "endpoint": "client", "username": e.User, "dir": s.devices.Folder(device)}},
+		Files:   map[string][]byte{"keys.psk": []byte(e.User + ":" + e.Secret + "\n")},
+	}
 }
 
 // deviceID names a device for the volume and for the attachment, so that what is left of an earlier one is never taken for this one.
