@@ -24,6 +24,9 @@ import (
 	"github.com/flocker-project/flocker/mount"
 )
 
+// folderLetters are enough to tell machines apart.
+const folderLetters = 16
+
 // DefaultReconnect is for how long requests wait for a store that is away, before they fail. It is longer than a store takes to
 // start anew.
 const DefaultReconnect = time.Minute
@@ -52,13 +55,20 @@ func Open(config Config) (*Store, error) {
 		return nil, fmt.Errorf("name of this machine: %w: it is empty", cluster.ErrInvalid)
 	}
 	if config.Dir == "" {
-		config.Dir = filepath.Join(userdev.DefaultDir, "nbd")
+		config.Dir = filepath.Join(userdev.DefaultDir, folderOf(config.Machine))
 	}
 	devices, err := userdev.Open(config.Dir, config.Log)
 	if err != nil {
 		return nil, err
 	}
 	return &Store{client: config.Client, machine: config.Machine, reconnect: cmp.Or(config.Reconnect, DefaultReconnect), devices: devices}, nil
+}
+
+// folderOf is where a machine's devices are. Machines that share a kernel, as containers do, see each other's loop devices and
+// must tell them apart by the path alone, and a path has to leave room for a socket's name.
+func folderOf(machine string) string {
+	short := strings.ReplaceAll(machine, "-", "")
+	return "nbd-" + short[:min(len(short), folderLetters)]
 }
 
 // Machine is the node's id.
