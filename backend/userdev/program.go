@@ -100,7 +100,7 @@ func find(name string) (os.FileInfo, error) {
 			return info, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %s (Debian package qemu-system-common)", run.ErrNotInstalled, name)
+	return nil, fmt.Errorf("%w: %s (Debian package qemu-utils, before Debian 13 qemu-system-common)", run.ErrNotInstalled, name)
 }
 
 // Check says which program serves devices here and how they are used, for an operator to read.

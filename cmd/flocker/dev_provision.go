@@ -29,6 +29,8 @@ const (
 	// backendNBD needs a block store, which is the control machine's child storeChild.
 	backendNBD = "nbd"
 	storeChild = "blockstore"
+	// storeAway is long enough for a store that starts anew on the same machine.
+	storeAway = "10s"
 	// controlStart bounds the wait for the control service of a development cluster.
 	controlStart = 30 * time.Second
 )
@@ -90,7 +92,7 @@ func sharedOptions(backend string, control, n devcluster.Node) []string {
 	case "loopback":
 		return []string{"root_path=" + devcluster.SharedFolder, "compute_instance_id=" + n.Name}
 	case backendNBD:
-		return []string{"store=" + control.Address.String()}
+		return []string{"store=" + control.Address.String(), "reconnect=" + storeAway}
 	}
 	return nil
 }
