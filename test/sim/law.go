@@ -208,7 +208,7 @@ func (w *World) checkRight(n *node, id cluster.DatasetID, verb string) {
 	d := w.store.now.Datasets[id]
 	if w.net != nil { // what was read decides, and who has the volume
 		has := w.net.volumes[id].holder == n.id || w.net.shared || w.net.shutOut[n.id] // who was shut out writes nothing, whatever it does
-		late := d.Eviction.Node == n.id // it was begun before the node knew, which somebody still has to shut out
+		late := d.Eviction.Node == n.id                                                // it was begun before the node knew, which somebody still has to shut out
 		if !n.believesToOwn(id) && !late || !has {
 			w.broken("I8: %s %s %s without a right to it", n.id, verb, id)
 		}
