@@ -21,11 +21,20 @@ type Dataset struct {
 	Born bool `json:"born,omitempty"`
 	// Adopt names the snapshot of which the owner makes its head after a fail-over that loses, with consent, what
 	// came later. Without it an owner that misses its head waits.
-	Adopt   string    `json:"adopt,omitempty"`
-	Deleted bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
-	Created time.Time `json:"created,omitzero"`
+	Adopt string `json:"adopt,omitempty"`
+	// Eviction lets the owner take the volume from a node that nobody hears, by what the storage itself does to keep it out.
+	Eviction Eviction  `json:"eviction,omitzero"`
+	Deleted  bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
+	Created  time.Time `json:"created,omitzero"`
 	// Revision is the store's revision of this record; the store sets it.
 	Revision Revision `json:"revision,omitempty"`
+}
+
+// Eviction is what a fail-over says of the node that had the dataset: whether it lives is not known, and its storage keeps it out.
+type Eviction struct {
+	Node NodeID `json:"node"`
+	// Epoch is the owner's: who is owner at another one has not been asked to take anything.
+	Epoch Epoch `json:"epoch"`
 }
 
 // Lease is a user's or plug-in's hold of a dataset on a node.

@@ -57,7 +57,7 @@ func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (
 	n.ID = cluster.DatasetID(strings.ToLower(string(n.ID)))
 	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
 	n.Epoch, n.Created = 1, s.now()
-	n.Move, n.Born, n.Adopt, n.Deleted, n.Backend = "", false, "", false, ""
+	n.Move, n.Born, n.Adopt, n.Eviction, n.Deleted, n.Backend = "", false, "", cluster.Eviction{}, false, ""
 	if err := n.Validate(); err != nil {
 		return n, err
 	}

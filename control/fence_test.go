@@ -273,6 +273,48 @@ func TestFailOverOfAVolumeLosesNothing(t *testing.T) {
 	}
 }
 
+// Storage that can itself keep a node out needs nobody's word that the node is off, only that it is not heard.
+func TestFailOverOfAVolumeWhoseStorageFences(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, "a", "b", "c")
+	s.deploy("db", "a")
+	id := s.dataset("db").ID
+	storage := func(fences bool) cluster.Storage {
+		return cluster.Storage{Backend: "nbd", Capabilities: cluster.Capabilities{Attaches: true, Fences: fences}}
+	}
+	head := cluster.Copy{Dataset: id, Head: true, Epoch: 1, Device: "/dev/loop1"}
+	s.report("a", cluster.Observed{Storage: storage(true), Copies: map[cluster.DatasetID]cluster.Copy{id: head}})
+	s.report("b", cluster.Observed{Storage: storage(true)})
+	s.report("c", cluster.Observed{Storage: storage(false)})
+	ask := func(node string) error {
+		_, err := s.service.FailOver(t.Context(), "test", api.FailOverRequest{Application: "db", Node: node})
+		return err
+	}
+	wantError(t, ask("b"), cluster.ErrConflict) // it is heard
+	s.die("a")
+	wantError(t, ask("c"), cluster.ErrPrecondition) // it cannot keep a node out
+	if err := ask("b"); err != nil {
+		t.Fatal(err)
+	}
+	want := cluster.Eviction{Node: s.actors["a"].id, Epoch: 2}
+	if d := s.dataset("db"); d.Owner != s.actors["b"].id || d.Epoch != 2 || d.Eviction != want {
+		t.Errorf("got %+v; want b to take it from a", d.Dataset)
+	}
+	s.die("b")
+	s.report("c", cluster.Observed{Storage: storage(true)})
+	wantError(t, ask("c"), cluster.ErrPrecondition) // a may have it still
+	s.boot("b", "boot-1")
+	head.Epoch = 2
+	s.report("b", cluster.Observed{Storage: storage(true), Copies: map[cluster.DatasetID]cluster.Copy{id: head}})
+	if d := s.dataset("db"); d.Eviction != (cluster.Eviction{}) {
+		t.Errorf("%+v is still to be taken", d.Dataset)
+	}
+	s.die("b")
+	if err := ask("c"); err != nil {
+		t.Errorf("fail-over once it was taken = %v", err)
+	}
+}
+
 func TestDeletedObjectsAreForgottenWhenNothingIsLeft(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "a", "b")

@@ -161,8 +161,9 @@ func deleteAll[T any](ctx context.Context, tx *store.Tx, k store.Key[T]) error {
 	return err
 }
 
-// FailOver gives the datasets of a fenced node to one with replicas. What was
-// written after a replica was taken is lost: the request consents to how much.
+// FailOver gives the datasets of a fenced node to one with replicas, or with the network storage that they are on. What was
+// written after a replica was taken is lost: the request consents to how much. Where that storage itself can keep a node out,
+// one that is not heard needs no fence: its successor takes the volumes from it before it uses them.
 func (s *Service) FailOver(ctx context.Context, by string, r api.FailOverRequest) (api.FailOverReply, error) {
 	var reply api.FailOverReply
 	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
@@ -184,7 +185,7 @@ func (s *Service) FailOver(ctx context.Context, by string, r api.FailOverRequest
 			return err
 		}
 		reply.Node = to.ID
-		if err := d.mayFailOver(from, to); err != nil {
+		if err := d.mayFailOver(ctx, from, to, sets); err != nil {
 			return err
 		}
 		for _, id := range sets {
@@ -211,18 +212,41 @@ func (s *Service) FailOver(ctx context.Context, by string, r api.FailOverRequest
 	return reply, nil
 }
 
-func (d *draft) mayFailOver(from cluster.NodeID, to cluster.Node) error {
+func (d *draft) mayFailOver(ctx context.Context, from cluster.NodeID, to cluster.Node, sets []cluster.DatasetID) error {
 	owner := d.nodes[from]
 	_, alive := d.sessions[from]
+	evicts, err := d.evicts(ctx, owner, to)
 	switch {
+	case err != nil:
+		return err
 	case from == to.ID:
 		return fmt.Errorf("it is on node %s already: %w", to.Name, cluster.ErrExists)
 	case alive:
 		return fmt.Errorf("node %s, where it is, is alive; move it instead: %w", owner.Name, cluster.ErrConflict)
-	case owner.Fence == nil || owner.Fence.BootID != owner.BootID:
+	case !fenced(owner) && (!evicts || len(sets) == 0):
 		return fmt.Errorf("node %s, where it is, is not known to be off; switch it off and fence it first: %w", owner.Name, cluster.ErrPrecondition)
 	}
 	return nil
+}
+
+// fenced says whether somebody proved that a node is off, in its boot of now.
+func fenced(n cluster.Node) bool { return n.Fence != nil && n.Fence.BootID == n.BootID }
+
+// evicts says whether both nodes have one kind of network storage that can itself keep one of them out. What the old owner has
+// is known from when it was last heard.
+func (d *draft) evicts(ctx context.Context, from, to cluster.Node) (bool, error) {
+	var kinds [2]string
+	for i, n := range []cluster.Node{from, to} {
+		seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.ID))
+		if ignoreNotFound(err) != nil {
+			return false, err
+		}
+		if can := seen.Storage.Capabilities; !can.Attaches || !can.Fences {
+			return false, nil
+		}
+		kinds[i] = seen.Storage.Backend
+	}
+	return kinds[0] == kinds[1], nil
 }
 
 // takeOver makes a replica's newest snapshot the dataset.
@@ -266,7 +290,15 @@ func (s *Service) takeVolumeOver(d *draft, n cluster.Dataset, storage cluster.St
 		return api.FailedOverCopy{}, fmt.Errorf("dataset %s is on %s, node %s has %s: %w", n.Name, n.Backend, to.Name, storage.Backend, cluster.ErrPrecondition)
 	}
 	from := n.Owner
-	n.Owner, n.Epoch = to.ID, n.Epoch+1
+	sure := fenced(d.nodes[from])
+	if !sure && n.Eviction != (cluster.Eviction{}) { // who really has the volume is the node before
+		return api.FailedOverCopy{}, fmt.Errorf("dataset %s: node %s has not taken it from node %s yet; if both are off, fence both first: %w",
+			n.Name, d.nodes[from].Name, d.nodes[n.Eviction.Node].Name, cluster.ErrPrecondition)
+	}
+	n.Owner, n.Epoch, n.Eviction = to.ID, n.Epoch+1, cluster.Eviction{}
+	if !sure {
+		n.Eviction = cluster.Eviction{Node: from, Epoch: n.Epoch}
+	}
 	record := store.FailOver{Dataset: n.ID, From: from, To: to.ID, Epoch: n.Epoch, By: by, At: s.now()}
 	if err := store.Put(d.tx, store.FailOvers(n.ID).Under(fmt.Sprintf("%020d", n.Epoch)), record); err != nil {
 		return api.FailedOverCopy{}, err

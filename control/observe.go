@@ -165,14 +165,14 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 }
 
 // birth notes that the owner has a copy: from now on the dataset is never made
-// anew, and what a fail-over named to be adopted has been.
+// anew, and what a fail-over named to be adopted, or taken, has been.
 func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Copy, backend string) error {
 	key := store.Datasets.Under(string(c.Dataset))
 	d, err := store.Get(ctx, tx, key)
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil
 	}
-	adopted := d.Adopt != "" && c.Epoch == d.Epoch
+	adopted := (d.Adopt != "" || d.Eviction != cluster.Eviction{}) && c.Epoch == d.Epoch
 	if err != nil || d.Owner != node || (d.Born && !adopted) {
 		return err
 	}
@@ -180,7 +180,7 @@ func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Cop
 		d.Born, d.Backend = true, backend
 	}
 	if adopted {
-		d.Adopt = ""
+		d.Adopt, d.Eviction = "", cluster.Eviction{}
 	}
 	return store.Put(tx, key, d)
 }

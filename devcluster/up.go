@@ -31,8 +31,10 @@ type Options struct {
 	// Binary is the flocker program that the nodes run; empty is the one that runs now.
 	Binary string
 	// AgentArgs and ControlArgs are what follows the word flocker in the command lines of a node's agent and of the
-	// control; nil ones are not run. Both start once Enable has been called for them.
+	// control; nil ones are not run. All start once Enable has been called for them.
 	AgentArgs, ControlArgs func(Node) []string
+	// StoreArgs are those of the block store on the control's machine.
+	StoreArgs func(Node) []string
 	// Provision is called once every machine is up, at each Up; it hands out identities and enables the children.
 	Provision func(context.Context, *Cluster) error
 }
@@ -197,6 +199,7 @@ func childrenOf(n Node, o Options) []supervisor.Child {
 	}
 	if n.IsControl() {
 		gated("control", o.ControlArgs)
+		gated("blockstore", o.StoreArgs)
 		return children
 	}
 	children = append(children,

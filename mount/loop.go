@@ -146,9 +146,9 @@ func RemoveLoop(ctx context.Context, loop Loop) error {
 	if err != nil {
 		return fmt.Errorf("detach %s: %w", loop.Device, err)
 	}
-	// While it is open here, nobody can give it another file.
-	if info, err := loopStatus(device, loop); info == nil {
-		return errors.Join(err, device.Close())
+	// While it is open here, nobody can give it another file. Its status cannot be asked where the file's server is dead.
+	if backingFile(loop.Device) != loop.File {
+		return device.Close()
 	}
 	// With others that have it open this only marks the device to go with the last of them.
 	if err := unix.IoctlSetInt(int(device.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !errors.Is(err, unix.ENXIO) {
@@ -175,8 +175,11 @@ func keepLoop(loop Loop) error {
 	}
 	defer device.Close()
 	info, err := loopStatus(device, loop)
+	if err != nil { // without the file's server it goes when its users do, and is of no use to them
+		return fmt.Errorf("detach %s of %s: %w: %w", loop.Device, loop.File, ErrBusy, err)
+	}
 	if info == nil {
-		return err
+		return nil
 	}
 	info.Flags &^= loopAutoclear
 	if err := unix.IoctlLoopSetStatus64(int(device.Fd()), info); err != nil && !errors.Is(err, unix.ENXIO) {

@@ -22,7 +22,7 @@ func (v view) take(d cluster.Dataset, c cluster.Copy) Step {
 		return v.bear(d, c)
 	case c.Volume == "":
 		return wait("its volume is not in the store; it is not made anew")
-	case c.Device == "" && v.fencedMachine(c.Holder):
+	case c.Device == "" && (v.fencedMachine(c.Holder) || v.evictable(d, c.Holder)):
 		return Evict{Dataset: d.ID, Epoch: d.Epoch, Machine: c.Holder}
 	case c.Device == "":
 		return Attach{Dataset: d.ID, Epoch: d.Epoch}
@@ -59,6 +59,16 @@ func (v view) fencedMachine(machine string) bool {
 	}
 	n, known := v.desired.Nodes[v.nodeOf(machine)]
 	return known && n.Fence != nil && n.Fence.BootID == n.BootID
+}
+
+// evictable says whether a machine, by the store's name, is the node that a fail-over took the dataset from, which nobody hears
+// and which the store itself can keep out.
+func (v view) evictable(d cluster.Dataset, machine string) bool {
+	if machine == "" || !v.seen.Storage.Capabilities.Fences || d.Eviction.Epoch != d.Epoch {
+		return false
+	}
+	n, known := v.desired.Nodes[v.nodeOf(machine)]
+	return known && n.ID == d.Eviction.Node && !n.Alive()
 }
 
 // nodeOf is the other node that has a name in the store; none is empty.

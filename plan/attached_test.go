@@ -25,6 +25,17 @@ func (s *state) detached() {
 	s.container(func(k *cluster.Container) { k.State, k.GateOpen = cluster.ContainerExited, false })
 }
 
+// failedOver is detached after a fail-over from "other", which is not heard and still has the volume.
+func (s *state) failedOver() {
+	s.detached()
+	s.copy(func(c *cluster.Copy) { c.Holder = "m-other" })
+	s.dataset(func(d *cluster.Dataset) { d.Eviction = cluster.Eviction{Node: "other", Epoch: d.Epoch} })
+	s.o.Storage.Capabilities.Fences = true
+	n := s.d.Nodes["other"]
+	n.Session = ""
+	s.d.Nodes["other"] = n
+}
+
 func (s *state) ownedByOther() {
 	s.dataset(func(d *cluster.Dataset) { d.Owner, d.Epoch = "other", 4 })
 	s.application(func(a *cluster.Application) { a.Node = "other" })
@@ -87,6 +98,28 @@ func TestNextOnNetworkStorage(t *testing.T) {
 			n.Fence = &cluster.Fence{By: "operator", BootID: n.BootID}
 			s.d.Nodes["other"] = n
 		}, "dataset/d1 evict\napplication/db wait: dataset d1 is not mounted yet"},
+		{
+			"it is taken from a machine that is not heard and was failed over from, where the store keeps it out", (*state).failedOver,
+			"dataset/d1 evict\napplication/db wait: dataset d1 is not mounted yet",
+		},
+		{"not where the store cannot", func(s *state) {
+			s.failedOver()
+			s.o.Storage.Capabilities.Fences = false
+		}, "dataset/d1 attach\napplication/db wait: dataset d1 is not mounted yet"},
+		{"not from one that is heard again, which gives it back itself", func(s *state) {
+			s.failedOver()
+			n := s.d.Nodes["other"]
+			n.Session = "s2"
+			s.d.Nodes["other"] = n
+		}, "dataset/d1 attach\napplication/db wait: dataset d1 is not mounted yet"},
+		{"not by a fail-over of another epoch", func(s *state) {
+			s.failedOver()
+			s.dataset(func(d *cluster.Dataset) { d.Eviction.Epoch-- })
+		}, "dataset/d1 attach\napplication/db wait: dataset d1 is not mounted yet"},
+		{"not from one that nobody failed over from", func(s *state) {
+			s.failedOver()
+			s.dataset(func(d *cluster.Dataset) { d.Eviction.Node = "third" })
+		}, "dataset/d1 attach\napplication/db wait: dataset d1 is not mounted yet"},
 		{"not from one that has booted since", func(s *state) {
 			s.detached()
 			s.copy(func(c *cluster.Copy) { c.Holder = "m-other" })

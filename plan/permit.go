@@ -43,7 +43,7 @@ func (v view) mayDo(step Step) bool {
 	case Detach:
 		return v.mayDetach(s.Dataset)
 	case Evict:
-		return v.mayAttach(s.Dataset, s.Epoch) && v.fencedMachine(s.Machine)
+		return v.mayAttach(s.Dataset, s.Epoch) && (v.fencedMachine(s.Machine) || v.evictable(v.desired.Datasets[s.Dataset], s.Machine))
 	case Mount:
 		return s.Epoch == v.desired.Datasets[s.Dataset].Epoch && v.mayWrite(s.Dataset)
 	case Unmount:

@@ -60,11 +60,15 @@ func writable(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 	case plan.Evict:
 		ids = []cluster.DatasetID{s.Dataset}
 		fenced := false
+		failedOver := d.Datasets[s.Dataset].Eviction
 		for id, n := range d.Nodes {
-			fenced = fenced || "m-"+string(id) == s.Machine && n.Fence != nil && n.Fence.BootID == n.BootID
+			if "m-"+string(id) == s.Machine {
+				kept := o.Storage.Capabilities.Fences && failedOver == (cluster.Eviction{Node: id, Epoch: s.Epoch}) && n.Session == ""
+				fenced = fenced || kept || n.Fence != nil && n.Fence.BootID == n.BootID
+			}
 		}
 		if !fenced {
-			t.Fatalf("%+v takes a volume from a machine that nobody declared off", s)
+			t.Fatalf("%+v takes a volume from a machine that nobody declared off or failed over from", s)
 		}
 	case plan.StartContainer:
 		a := d.Applications[s.Application]

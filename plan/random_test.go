@@ -58,9 +58,11 @@ func anything(t *rapid.T) (cluster.Desired, cluster.Observed) {
 }
 
 func dataset(t *rapid.T, id cluster.DatasetID) cluster.Dataset {
+	epoch := cluster.Epoch(rapid.IntRange(0, 4).Draw(t, "epoch"))
 	return cluster.Dataset{
-		ID: id, Owner: pick[cluster.NodeID](t, "owner", "me", "me", "other", "third", ""), Epoch: cluster.Epoch(rapid.IntRange(0, 4).Draw(t, "epoch")),
-		Move: pick[cluster.MoveID](t, "d.move", "", "", "m1", "m2", "m9"), Born: rapid.Bool().Draw(t, "born"),
+		ID: id, Owner: pick[cluster.NodeID](t, "owner", "me", "me", "other", "third", ""), Epoch: epoch,
+		Eviction: cluster.Eviction{Node: pick[cluster.NodeID](t, "evicted", "", "other", "third", "me"), Epoch: pick(t, "evicted at", epoch, epoch, 2)},
+		Move:     pick[cluster.MoveID](t, "d.move", "", "", "m1", "m2", "m9"), Born: rapid.Bool().Draw(t, "born"),
 		Deleted: !often(t, "not deleted"), Adopt: pick(t, "adopt", "", "", "", "s1"), Size: pick(t, "size", int64(0), 1<<30),
 		Backend: pick(t, "backend", "", "sim", "sim", "zfs"),
 	}
@@ -135,7 +137,7 @@ func observed(t *rapid.T) cluster.Observed {
 		Storage: cluster.Storage{Backend: "sim", Capabilities: cluster.Capabilities{Replicates: true, Resizes: true}},
 	}
 	if rapid.Bool().Draw(t, "network storage") {
-		o.Storage.Machine, o.Storage.Capabilities = "m-me", cluster.Capabilities{Attaches: true, Resizes: true}
+		o.Storage.Machine, o.Storage.Capabilities = "m-me", cluster.Capabilities{Attaches: true, Resizes: true, Fences: rapid.Bool().Draw(t, "fences")}
 	}
 	if !often(t, "storage works") {
 		o.Storage.Error = "the pool is not mounted"

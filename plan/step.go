@@ -45,7 +45,7 @@ type Detach struct {
 	Dataset cluster.DatasetID `json:"dataset"`
 }
 
-// Evict takes a volume of network storage from a machine that is fenced.
+// Evict takes a volume of network storage from a machine that is fenced, or that the store keeps out by doing so.
 type Evict struct {
 	Dataset cluster.DatasetID `json:"dataset"`
 	Epoch   cluster.Epoch     `json:"epoch"`

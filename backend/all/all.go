@@ -14,6 +14,7 @@ import (
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/backend/zfs"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/pki"
 )
 
 // opener opens one kind of storage. options decodes what the operator wrote into a struct with yaml tags.
@@ -26,6 +27,8 @@ type opener struct {
 type Node struct {
 	ID      cluster.NodeID
 	Cluster string // its UUID
+	// Credentials are what the node shows to a store that is part of the cluster.
+	Credentials *pki.Credentials
 }
 
 func openers(node Node) []opener {
@@ -33,6 +36,7 @@ func openers(node Node) []opener {
 		{"btrfs", openBtrfs},
 		{"loopback", node.openLoopback},
 		{"mem", openMem},
+		{"nbd", node.openNBD},
 		{"zfs", openZFS},
 	}
 }

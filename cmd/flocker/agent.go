@@ -68,7 +68,7 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	pool, err := o.pool(ctx, conf, creds.Identity(), log)
+	pool, err := o.pool(ctx, conf, creds, log)
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,9 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 }
 
 // pool is the node's storage: the driver, and around it all that is the same for every driver.
-func (o agentOptions) pool(ctx context.Context, conf agentConfig, self pki.Identity, log *slog.Logger) (*backend.Pool, error) {
-	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster}, conf.backend(), conf.backendOptions, log)
+func (o agentOptions) pool(ctx context.Context, conf agentConfig, creds *pki.Credentials, log *slog.Logger) (*backend.Pool, error) {
+	self := creds.Identity()
+	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster, Credentials: creds}, conf.backend(), conf.backendOptions, log)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,7 @@ func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 			return []string{"agent", "--boot-id-file", supervisor.BootIDFile, "--fault-dir", devFaultDir}
 		},
 		ControlArgs: func(devcluster.Node) []string { return []string{"control"} },
+		StoreArgs:   storeArgs,
 		Provision:   d.provision,
 	}
 }

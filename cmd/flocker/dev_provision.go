@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/devcluster"
+	"github.com/flocker-project/flocker/devcluster/supervisor"
 	"github.com/flocker-project/flocker/pki"
 )
 
@@ -23,6 +26,11 @@ const (
 	devUserDir = "/etc/flocker/user"
 	// devFaultDir is where a drill puts a file to have the agent die at a point of a move.
 	devFaultDir = "/run/flocker/faults"
+	// backendNBD needs a block store, which is the control machine's child storeChild.
+	backendNBD = "nbd"
+	storeChild = "blockstore"
+	// storeAway is long enough for a store that starts anew on the same machine.
+	storeAway = "10s"
 	// controlStart bounds the wait for the control service of a development cluster.
 	controlStart = 30 * time.Second
 )
@@ -38,6 +46,11 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	}
 	if err := c.Enable(ctx, control.Name, "control"); err != nil {
 		return err
+	}
+	if d.backend == backendNBD {
+		if err := c.Enable(ctx, control.Name, storeChild); err != nil {
+			return err
+		}
 	}
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
@@ -67,7 +80,7 @@ func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n d
 		}
 		var out bytes.Buffer
 		join := []string{"flocker", "join", "--no-start", "--name", n.Name, "--address", n.Address.String(), "--backend", d.backend}
-		for _, option := range append(sharedOptions(d.backend, n), d.options...) {
+		for _, option := range append(sharedOptions(d.backend, c.Control(), n), d.options...) {
 			join = append(join, "--backend-option", option)
 		}
 		err = c.Stream(ctx, n.Name, devcluster.Streams{Stdin: bytes.NewReader(token), Stdout: &out, Stderr: &out}, append(join, "-")...)
@@ -79,11 +92,22 @@ func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n d
 }
 
 // sharedOptions are what a back end that keeps data away from the nodes is to know in a development cluster.
-func sharedOptions(backend string, n devcluster.Node) []string {
-	if backend == "loopback" {
+func sharedOptions(backend string, control, n devcluster.Node) []string {
+	switch backend {
+	case "loopback":
 		return []string{"root_path=" + devcluster.SharedFolder, "compute_instance_id=" + n.Name}
+	case backendNBD:
+		return []string{"store=" + control.Address.String(), "reconnect=" + storeAway}
 	}
 	return nil
+}
+
+// storeArgs are those of the block store beside the control service, whose certificate it shows.
+func storeArgs(control devcluster.Node) []string {
+	return []string{
+		"blockstore", "serve", "--certificate", pki.ControlName, "--boot-id-file", supervisor.BootIDFile,
+		"--listen", net.JoinHostPort(control.Address.String(), client.DefaultPort),
+	}
 }
 
 // awaitToken asks for a join token until the control service answers.

@@ -74,10 +74,13 @@ func nodeFailOverCommand() *cobra.Command {
 	var loss time.Duration
 	cmd := &cobra.Command{
 		Use:   "fail-over APPLICATION --to NODE [--max-loss TIME]",
-		Short: "Run an application of a fenced node on another",
+		Short: "Run an application of a lost node on another",
 		Long: `Run an application of a fenced node on another, with its volumes of network storage, or from a replica of its data. What was
 written after a replica was made is lost, so that this needs your consent: it is refused where the replica is older than
---max-loss. Of network storage nothing is lost.`,
+--max-loss. Of network storage nothing is lost.
+
+Storage that itself keeps a node out, as nbd does, needs no fence: it is enough that the node is not heard. Should it live, its
+application goes on there without its data until the node is heard again: it can write nothing, but may answer what it remembers.`,
 		Example: `  flocker node fail-over postgres --to node3 --max-loss 10m
   flocker node fail-over --dataset olddata --to node3 --max-loss 1h
   flocker node fail-over shop --to node3`,

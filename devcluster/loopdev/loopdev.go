@@ -11,39 +11,55 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/flocker-project/flocker/mount"
 )
 
 // settle bounds the wait for the last user of a device, a mount namespace that is being torn down.
 const settle = 5 * time.Second
 
-// Detach detaches every loop device whose backing file lies below dir and returns their paths.
+// Paths of backing files, as the kernel tells them.
+const (
+	// served begins those of files that a node's processes serve. They lie on no disk, and to ask for the inode of one would
+	// take as long as a frozen node is frozen.
+	served = "/run/"
+	// nowhere is the path of a file whose mount namespace is gone.
+	nowhere = "/"
+)
+
+// Detach detaches every loop device whose backing file lies below dir, and every one whose file was served by a process that
+// died with its mount namespace: nobody can write through it again. It returns their paths.
 func Detach(ctx context.Context, dir string) ([]string, error) {
 	files, err := inodes(dir)
-	if err != nil || len(files) == 0 {
+	if err != nil {
 		return nil, err
 	}
-	devices, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	loops, err := mount.Loops()
 	if err != nil {
 		return nil, err
 	}
 	var detached []string
-	for _, sys := range devices {
-		device := "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(sys)))
-		backing, err := backingOf(device)
-		if err != nil {
-			return detached, err
-		}
-		if !files[backing] {
+	for _, l := range loops {
+		if strings.HasPrefix(l.File, served) {
 			continue
 		}
-		if err := letGo(ctx, device); err != nil {
+		backing, err := backingOf(l.Device)
+		left := errors.Is(err, unix.ENOTCONN)
+		if err != nil && !left {
 			return detached, err
 		}
-		detached = append(detached, device)
+		if left && l.File != nowhere || !left && !files[backing] {
+			continue
+		}
+		if err := letGo(ctx, l.Device); err != nil {
+			return detached, err
+		}
+		detached = append(detached, l.Device)
 	}
 	return detached, nil
 }
@@ -119,9 +135,13 @@ func letGo(ctx context.Context, device string) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		backing, err := backingOf(device)
-		if err != nil || backing == (inode{}) {
-			return err
+		// Its status cannot be asked for where its file's server is dead.
+		_, err := os.Stat(filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file"))
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return fmt.Errorf("detach %s: %w", device, err)
 		}
 		select {
 		case <-tick.C:

@@ -11,7 +11,7 @@ import (
 )
 
 func TestUnitOfThePackagedProgramIsThePackagedUnit(t *testing.T) {
-	for _, name := range []string{"flocker-agent", "flocker-control"} {
+	for _, name := range []string{"flocker-agent", "flocker-blockstore", "flocker-control"} {
 		packaged, err := os.ReadFile(name + ".service")
 		if err != nil {
 			t.Fatal(err)
@@ -31,7 +31,7 @@ func TestUnitQuotesWhatSystemdWouldExpand(t *testing.T) {
 
 // Rule 3 of the safety protocol: another mount namespace would go on writing to what the agent has unmounted.
 func TestNoUnitMakesAMountNamespace(t *testing.T) {
-	for _, name := range []string{"flocker-agent", "flocker-control"} {
+	for _, name := range []string{"flocker-agent", "flocker-blockstore", "flocker-control"} {
 		text, err := systemd.Unit(name, "/usr/bin/flocker")
 		if err != nil {
 			t.Fatal(err)

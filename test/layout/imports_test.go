@@ -25,8 +25,11 @@ var mayImport = map[string][]string{
 	"mount":     {"cluster", "internal/run"},
 	"backend":   {"cluster", "mount"},
 	"suite":     {}, // its contract and cluster
-	"driver":    {"backend", "mount", "internal/run", "cluster"},
+	"driver":    {"backend", "mount", "internal/run", "cluster", "blockstore/client"},
+	"part":      {"backend", "mount", "internal/run", "cluster", "blockstore/client"}, // of several drivers
 	"container": {"cluster"},
+	"store":     {"blockstore", "backend", "pki", "internal/run", "cluster"},
+	"client":    {"backend", "cluster"}, // of a block store, which drivers use
 	"runtime":   {"container", "internal/run", "cluster"},
 
 	"dockerplugin": {"api", "cluster"},
@@ -49,6 +52,12 @@ func ruleOf(short string) string {
 	switch {
 	case suiteOf(short) != "":
 		return "suite"
+	case slices.Contains(parts, short):
+		return "part"
+	case short == "blockstore":
+		return "store"
+	case short == "blockstore/client":
+		return "client"
 	case nested && top == "backend":
 		return "driver"
 	case nested && top == "container":
@@ -56,6 +65,9 @@ func ruleOf(short string) string {
 	}
 	return top
 }
+
+// parts stand under backend/ and are no drivers: what several drivers are made of, which nobody else sees.
+var parts = []string{"backend/userdev"}
 
 // suiteOf names the contract whose suite a package is part of.
 func suiteOf(short string) string {
@@ -74,6 +86,9 @@ func permitted(importer, imported string) bool {
 	row := ruleOf(importer)
 	if row == "suite" {
 		return imported == "cluster" || imported == suiteOf(importer) || suiteOf(imported) == suiteOf(importer)
+	}
+	if ruleOf(imported) == "part" {
+		return row == "driver" || row == "part" || row == "cmd" || row == "test"
 	}
 	// All but the wiring see contracts, never who fulfils them; a driver may have packages of its own below it.
 	if plugged := ruleOf(imported); plugged == "driver" || plugged == "runtime" || plugged == "suite" {
@@ -164,6 +179,15 @@ func TestTableOfImports(t *testing.T) {
 		{"backend/mem", "backend", true},
 		{"backend/mem", "backend/btrfs", false},
 		{"backend/mem", "backend/backendtest", false},
+		{"backend/mem", "backend/userdev", true},
+		{"backend/userdev", "backend/mem", false},
+		{"backend/userdev", "mount", true},
+		{"agent", "backend/userdev", false},
+		{"backend/mem", "blockstore/client", true},
+		{"backend/mem", "blockstore", false},
+		{"blockstore", "blockstore/client", true},
+		{"blockstore", "backend/mem", false},
+		{"blockstore/client", "blockstore", false},
 		{"backend/btrfs", "backend/btrfs/sendstream", true},
 		{"backend/btrfs", "agent", false},
 		{"backend/btrfs", "container", false},

@@ -33,7 +33,7 @@ func (w *World) Work() []Event {
 		list = append(list, Event{fmt.Sprintf("deliver %s from %s", m.what, m.from), func() { w.deliver(i, false) }})
 	}
 	for _, id := range w.ids() {
-		if n := w.nodes[id]; n.heard(data) {
+		if n := w.nodes[id]; n.heard(data) && !w.shutOut(n, data) {
 			list = append(list, Event{"client writes on " + string(id), func() { w.scribble(n, true) }})
 		}
 	}
@@ -186,11 +186,33 @@ func (w *World) scribble(n *node, answered bool) {
 	}
 }
 
-// failOvers lists the nodes that may take over from one that is truly off, by what the store knows.
+// evictions lists the nodes that may take over from one that is not heard, whether it lives or not, where the storage keeps it out.
+func (w *World) evictions(owner *node) []Event {
+	if d := w.store.now.Datasets[data]; w.net == nil || !d.Born || d.Eviction != (cluster.Eviction{}) || w.store.now.Nodes[owner.id].Session != "" {
+		return nil
+	}
+	var list []Event
+	for _, id := range w.ids() {
+		if id != owner.id {
+			list = append(list, Event{"take over to " + string(id), func() {
+				before := w.store.now
+				w.store.failOverUnfenced(app, id, data)
+				w.evictable[w.store.now.Datasets[data].Eviction] = true
+				w.checkTransition(before)
+			}})
+		}
+	}
+	return list
+}
+
+// failOvers lists the nodes that may take over from one that is truly off, by what the store knows, or that is only not heard.
 func (w *World) failOvers() []Event {
 	d, owner := w.store.now.Datasets[data], w.nodes[w.store.now.Datasets[data].Owner]
-	if owner.up || d.Move != "" || d.Adopt != "" || w.store.now.Nodes[owner.id].ID == "" {
+	if d.Move != "" || d.Adopt != "" || w.store.now.Nodes[owner.id].ID == "" {
 		return nil
+	}
+	if owner.up {
+		return w.evictions(owner)
 	}
 	var list []Event
 	for _, id := range w.ids() {

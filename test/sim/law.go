@@ -26,7 +26,7 @@ func (w *World) checkWriters(id cluster.DatasetID) {
 		if w.nodes[n].writes(id) {
 			writers = append(writers, n)
 		}
-		if w.nodes[n].heard(id) {
+		if w.nodes[n].heard(id) && !w.shutOut(w.nodes[n], id) {
 			heard = append(heard, n)
 		}
 	}
@@ -39,11 +39,11 @@ func (w *World) checkWriters(id cluster.DatasetID) {
 	for _, n := range heard {
 		m := w.store.now.Moves[d.Move]
 		switch {
-		case d.Owner != n:
+		case d.Owner != n && (d.Eviction.Node != n || d.Eviction.Epoch != d.Epoch):
 			w.broken("I5: %s serves %s, which %s owns", n, id, d.Owner)
 		case m.Phase == cluster.MoveHandedOver:
 			w.broken("I5: %s serves %s, which is tentative", n, id)
-		case w.nodes[n].disks[id].epoch != d.Epoch:
+		case w.nodes[n].disks[id].epoch != d.Epoch && d.Owner == n:
 			w.broken("I5: %s serves %s of epoch %d, the store has %d", n, id, w.nodes[n].disks[id].epoch, d.Epoch)
 		}
 	}
@@ -53,6 +53,11 @@ func (w *World) checkWriters(id cluster.DatasetID) {
 			w.broken("I1: %s writes to %s, which %s owns", n, id, d.Owner)
 		}
 	}
+}
+
+// shutOut says whether the storage took the volume from a node whose processes go on: nothing that they answer is a write.
+func (w *World) shutOut(n *node, id cluster.DatasetID) bool {
+	return w.net != nil && w.net.shutOut[n.id] && !n.writes(id)
 }
 
 // checkAcked is I12: what was answered is in the owner's copy, or, while the dataset
@@ -138,6 +143,9 @@ func (w *World) checkRelease(id cluster.DatasetID, old, d cluster.Dataset, befor
 	}
 	from, to := w.nodes[old.Owner], w.nodes[d.Owner]
 	if w.net != nil {
+		if d.Eviction == (cluster.Eviction{Node: from.id, Epoch: d.Epoch}) && before.Nodes[from.id].Session == "" {
+			return // who takes it over takes the volume first
+		}
 		if now := w.store.now.Nodes[from.id]; w.net.volumes[id].holder == from.id && (now.Fence == nil || now.Fence.BootID != from.bootID() && from.up) {
 			w.broken("I3: %s was handed over while %s had it attached", id, from.id)
 		}
@@ -181,7 +189,8 @@ func (w *World) checkStep(n *node, s plan.Step) {
 			w.broken("I10: %s prunes the last snapshot of %s", n.id, s.Dataset)
 		}
 	case plan.Evict:
-		if from := w.nodes[cluster.NodeID(s.Machine)]; from.writes(s.Dataset) || from.mounted[s.Dataset] {
+		from, asked := w.nodes[cluster.NodeID(s.Machine)], w.evictable[cluster.Eviction{Node: cluster.NodeID(s.Machine), Epoch: s.Epoch}]
+		if !asked && (from.writes(s.Dataset) || from.mounted[s.Dataset]) {
 			w.broken("I3: %s takes %s from %s, which can write to it", n.id, s.Dataset, s.Machine)
 		}
 	case plan.MakeHead, plan.Attach, plan.Detach, plan.Unmount, plan.Resize, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
@@ -198,7 +207,9 @@ func (w *World) checkRight(n *node, id cluster.DatasetID, verb string) {
 	}
 	d := w.store.now.Datasets[id]
 	if w.net != nil { // what was read decides, and who has the volume
-		if !n.believesToOwn(id) || w.net.volumes[id].holder != n.id && !w.net.shared {
+		has := w.net.volumes[id].holder == n.id || w.net.shared || w.net.shutOut[n.id] // who was shut out writes nothing, whatever it does
+		late := d.Eviction.Node == n.id                                                // it was begun before the node knew, which somebody still has to shut out
+		if !n.believesToOwn(id) && !late || !has {
 			w.broken("I8: %s %s %s without a right to it", n.id, verb, id)
 		}
 		return

@@ -11,7 +11,8 @@ import (
 // machine has it, its disk is there; a process that has it open on a machine that was evicted writes nothing.
 type shelf struct {
 	volumes map[cluster.DatasetID]volume
-	shared  bool // planted: the store attaches to two machines at once
+	shutOut map[cluster.NodeID]bool // machines from which a volume was taken, until their boot or until they have one again
+	shared  bool                    // planted: the store attaches to two machines at once
 }
 
 type volume struct {
@@ -31,6 +32,7 @@ func (w *World) attach(n *node, id cluster.DatasetID) bool {
 		v.disk = w.nodes[v.holder].disks[id]
 	}
 	n.disks[id] = v.disk
+	delete(w.net.shutOut, n.id)
 	v.holder = n.id
 	w.net.volumes[id] = v
 	return true
@@ -56,6 +58,7 @@ func (w *World) evict(id cluster.DatasetID, machine cluster.NodeID) bool {
 	if v.holder == machine {
 		w.net.volumes[id] = volume{disk: n.disks[id]}
 		delete(n.disks, id)
+		w.net.shutOut[machine] = true
 	}
 	return true
 }

@@ -177,10 +177,21 @@ func (s *store) report(o cluster.Observed) {
 		d.Elsewhere[o.Node] = o
 		for id, c := range o.Copies {
 			if x, ok := d.Datasets[id]; ok && x.Owner == o.Node && c.Head && c.Epoch == x.Epoch {
-				x.Born, x.Adopt = true, ""
+				x.Born, x.Adopt, x.Eviction = true, "", cluster.Eviction{}
 				d.Datasets[id] = x
 			}
 		}
+	})
+}
+
+// failOverUnfenced takes the dataset from a node that is not heard, which the storage is to keep out.
+func (s *store) failOverUnfenced(name string, to cluster.NodeID, id cluster.DatasetID) {
+	s.write(func(d *cluster.Desired) {
+		a, x := d.Applications[name], d.Datasets[id]
+		x.Epoch++
+		x.Eviction = cluster.Eviction{Node: x.Owner, Epoch: x.Epoch}
+		a.Node, x.Owner = to, to
+		d.Applications[name], d.Datasets[id] = a, x
 	})
 }
 
@@ -195,7 +206,7 @@ func (s *store) failOver(name string, to cluster.NodeID, boot string, adopt map[
 		d.Applications[name] = a
 		for id, snapshot := range adopt {
 			x := d.Datasets[id]
-			x.Owner, x.Epoch, x.Adopt = to, x.Epoch+1, snapshot
+			x.Owner, x.Epoch, x.Adopt, x.Eviction = to, x.Epoch+1, snapshot, cluster.Eviction{}
 			d.Datasets[id] = x
 		}
 	})

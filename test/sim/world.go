@@ -49,6 +49,7 @@ type World struct {
 	sessions   int
 	moves      int
 	owners     map[string]cluster.NodeID // by dataset and epoch, over all history
+	evictable  map[cluster.Eviction]bool // over all history
 	wrong      []string
 }
 
@@ -62,11 +63,11 @@ const (
 func New(next Planner, bugs Bugs, network bool, names ...cluster.NodeID) *World {
 	w := &World{
 		store: newStore(), nodes: map[cluster.NodeID]*node{}, plan: next, bugs: bugs,
-		acked: map[cluster.DatasetID][]int{}, owners: map[string]cluster.NodeID{},
+		acked: map[cluster.DatasetID][]int{}, owners: map[string]cluster.NodeID{}, evictable: map[cluster.Eviction]bool{},
 	}
 	w.store.loose = bugs
 	if network {
-		w.net = &shelf{volumes: map[cluster.DatasetID]volume{}, shared: bugs.SharedVolumes}
+		w.net = &shelf{volumes: map[cluster.DatasetID]volume{}, shutOut: map[cluster.NodeID]bool{}, shared: bugs.SharedVolumes}
 	}
 	for _, id := range names {
 		w.nodes[id] = newNode(id)
