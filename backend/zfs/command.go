@@ -120,9 +120,9 @@ func sentinel(err error) error {
 }
 
 // patiently does something again while it is busy, less and less often.
-func patiently(ctx context.Context, f func() error) error {
-	deadline := time.Now().Add(patience)
-	for wait := between; ; wait *= 2 {
+func patiently(ctx context.Context, within time.Duration, f func() error) error {
+	deadline := time.Now().Add(within)
+	for wait := between; ; wait = min(2*wait, seldom) {
 		err := f()
 		if !errors.Is(err, backend.ErrBusy) || time.Now().Add(wait).After(deadline) {
 			return err

@@ -5,7 +5,6 @@ package zfs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,25 +29,43 @@ func (d *Driver) letGo(ctx context.Context, name string) error {
 	if err := d.unanchor(ctx, name); err != nil {
 		return err
 	}
-	dev := d.known(name).dev
-	if dev == 0 {
-		return nil
-	}
-	err := patiently(ctx, func() error {
-		if !served(dev) {
+	gone := func() error {
+		if dev := d.known(name).dev; dev == 0 || !served(dev) {
 			return nil
 		}
 		return fmt.Errorf("%s: %w: zfs-fuse still has it", name, backend.ErrBusy)
-	})
+	}
+	err := patiently(ctx, usual, gone)
 	if err != nil {
-		table, tableErr := mount.Table()
-		other := func(e mount.Entry) bool { return e.Dev == dev && e.Source != name }
-		if tableErr != nil || !slices.ContainsFunc(table, other) {
-			return errors.Join(err, tableErr)
+		if reused, tableErr := reused(d.known(name).dev, name); reused || tableErr != nil {
+			err = tableErr
+		} else if err = backend.Unused(ctx, d.target(name)); err == nil {
+			err = patiently(ctx, d.limit, gone) // nobody has it but a daemon that is slow
 		}
+	}
+	if err != nil {
+		return err
 	}
 	d.know(name, func(s *state) { s.dev = 0 }) // the number is another's soon
 	return nil
+}
+
+// noteNumber notes where a line was mounted. If a line had the number before, it has ended.
+func (d *Driver) noteNumber(name string, dev uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.lines {
+		if s.dev == dev {
+			s.dev = 0
+		}
+	}
+	d.lines[name].dev = dev
+}
+
+// reused says that a device number is that of another filesystem now.
+func reused(dev uint64, name string) (bool, error) {
+	table, err := mount.Table()
+	return slices.ContainsFunc(table, func(e mount.Entry) bool { return e.Dev == dev && e.Source != name }), err
 }
 
 // served says that a daemon has a FUSE filesystem of that device number. Kernels that do not tell which one a descriptor is of
@@ -95,8 +112,10 @@ func holds(process, connection string) bool {
 }
 
 const (
-	// patience is how long the daemon of zfs-fuse may keep a filesystem after it was unmounted, and a receive that was
-	// broken off its own.
+	// patience is how long something may be busy with what was ended just now, such as an unmount or a receive that was broken off.
 	patience = 10 * time.Second
-	between  = 5 * time.Millisecond
+	// usual is how long zfs-fuse mostly takes to let go of a filesystem.
+	usual   = time.Second
+	between = 5 * time.Millisecond
+	seldom  = 200 * time.Millisecond
 )

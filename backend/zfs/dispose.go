@@ -153,7 +153,7 @@ func (d *Driver) remove(ctx context.Context, l *line) error {
 			return err
 		}
 	}
-	err := patiently(ctx, func() error { return absent(d.zfs(ctx, "destroy", l.name)) })
+	err := patiently(ctx, patience, func() error { return absent(d.zfs(ctx, "destroy", l.name)) })
 	if err == nil {
 		d.forget(l.name)
 	}

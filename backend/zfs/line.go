@@ -43,10 +43,10 @@ func (d *Driver) appear(ctx context.Context, fresh string, id cluster.DatasetID)
 		_, err := d.zfs(ctx, "rename", fresh, name)
 		return err
 	}
-	err := patiently(ctx, rename)
+	err := patiently(ctx, patience, rename)
 	if errors.Is(err, backend.ErrExists) {
 		name += "." + rand.Text()
-		err = patiently(ctx, rename)
+		err = patiently(ctx, patience, rename)
 	}
 	return name, err
 }
@@ -98,7 +98,7 @@ func (d *Driver) branch(ctx context.Context, l *line, snapshot string, head *rec
 // scrap removes what was half made below flocker.incoming. It goes on when ctx has ended.
 func (d *Driver) scrap(ctx context.Context, name string) error {
 	ctx = context.WithoutCancel(ctx)
-	return patiently(ctx, func() error {
+	return patiently(ctx, patience, func() error {
 		out, err := d.zfs(ctx, "list", "-H", "-o", "name", "-r", "-t", "snapshot", name)
 		if errors.Is(err, backend.ErrNotFound) {
 			return nil
@@ -165,8 +165,11 @@ func (d *Driver) rollback(ctx context.Context, l *line) error {
 	if err := d.letGo(ctx, l.name); err != nil {
 		return err
 	}
-	return patiently(ctx, func() error {
+	return patiently(ctx, patience, func() error {
 		_, err := d.zfs(ctx, "rollback", l.at(last.name))
+		if errors.Is(err, backend.ErrExists) { // what a rollback makes for a moment, here of a command that has outlived its agent
+			return fmt.Errorf("%w: %w", backend.ErrBusy, err)
+		}
 		return err
 	})
 }

@@ -59,7 +59,7 @@ func (d *Driver) mountAt(ctx context.Context, name, point string, readOnly bool)
 	if readOnly {
 		args = []string{"mount", "-o", "ro", name}
 	}
-	err := patiently(ctx, func() error {
+	err := patiently(ctx, patience, func() error {
 		_, err := d.zfs(ctx, args...)
 		return err
 	})
@@ -74,7 +74,7 @@ func (d *Driver) mountAt(ctx context.Context, name, point string, readOnly bool)
 	if !ok || on.Source != name {
 		return fmt.Errorf("%w: %s was mounted, but not on %s in this mount namespace: zfs-fuse has to run in the agent's", backend.ErrUnsupported, name, point)
 	}
-	d.know(name, func(s *state) { s.dev = on.Dev })
+	d.noteNumber(name, on.Dev)
 	return nil
 }
 
@@ -197,5 +197,5 @@ func (d *Driver) settle(ctx context.Context, l *line) error {
 	if err := d.mountAt(ctx, l.name, point, !d.can.fuse); err != nil {
 		return err
 	}
-	return patiently(ctx, func() error { return d.unmountAll(ctx, l.name) })
+	return patiently(ctx, patience, func() error { return d.unmountAll(ctx, l.name) })
 }
