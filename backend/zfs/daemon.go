@@ -40,7 +40,7 @@ func (d *Driver) letGo(ctx context.Context, name string) error {
 		if reused, tableErr := reused(d.known(name).dev, name); reused || tableErr != nil {
 			err = tableErr
 		} else if err = backend.Unused(ctx, d.target(name)); err == nil {
-			err = patiently(ctx, d.limit, gone) // nobody has it but a daemon that is slow
+			err = patiently(ctx, slow, gone) // nobody has it but the daemon
 		}
 	}
 	if err != nil {
@@ -115,7 +115,9 @@ const (
 	// patience is how long something may be busy with what was ended just now, such as an unmount or a receive that was broken off.
 	patience = 10 * time.Second
 	// usual is how long zfs-fuse mostly takes to let go of a filesystem.
-	usual   = time.Second
+	usual = time.Second
+	// slow is how long it takes at most, on a machine under heavy load. An application may wait for it in a move.
+	slow    = 30 * time.Second
 	between = 5 * time.Millisecond
 	seldom  = 200 * time.Millisecond
 )
