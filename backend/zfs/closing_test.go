@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/mount"
 )
 
@@ -59,6 +62,29 @@ func (h *harness) openMany(t *testing.T, count int) (files []*os.File) {
 		mustAll(t, err)
 	}
 	return files
+}
+
+// TestMountsOfManyDatasetsAtTheSameTime is what an agent does after a boot.
+func TestMountsOfManyDatasetsAtTheSameTime(t *testing.T) {
+	h := newPool(t, 512<<20)
+	var ids []cluster.DatasetID
+	for range 8 {
+		id := cluster.DatasetID(uuid.NewString())
+		mustAll(t, h.driver.Create(t.Context(), backend.Spec{Dataset: id, Epoch: 1}))
+		ids = append(ids, id)
+	}
+	all := func(do func(context.Context, cluster.DatasetID) error) {
+		t.Helper()
+		group, ctx := errgroup.WithContext(t.Context())
+		for _, id := range ids {
+			group.Go(func() error { return do(ctx, id) })
+		}
+		mustAll(t, group.Wait())
+	}
+	for range 3 {
+		all(func(ctx context.Context, id cluster.DatasetID) error { return h.driver.Mount(ctx, id, h.Path(id)) })
+		all(h.driver.Unmount)
+	}
 }
 
 // ofKernel says that the filesystems are not served by zfs-fuse.

@@ -42,6 +42,7 @@ type Driver struct {
 	can       abilities
 	log       *slog.Logger
 	lock      *os.File
+	mounting  sync.Mutex // held while zfs mounts
 
 	mu    sync.Mutex
 	lines map[string]*state

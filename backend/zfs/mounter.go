@@ -60,6 +60,10 @@ func (d *Driver) mountAt(ctx context.Context, name, point string, readOnly bool)
 		args = []string{"mount", "-o", "ro", name}
 	}
 	err := patiently(ctx, patience, func() error {
+		// One at a time: zfs-fuse tells its listener of a new filesystem in two parts, which those of another may come between. It then waits
+		// for ever for a path of a length that is none.
+		d.mounting.Lock()
+		defer d.mounting.Unlock()
 		_, err := d.zfs(ctx, args...)
 		return err
 	})
