@@ -30,6 +30,7 @@ type Node struct {
 func openers(node Node) []opener {
 	return []opener{
 		{"btrfs", openBtrfs},
+		{"external", node.openExternal},
 		{"loopback", node.openLoopback},
 		{"mem", openMem},
 	}
