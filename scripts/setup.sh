@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 toolchain_needs="gcc:gcc make:make git:git"
 host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs
 	mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs
-	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils"
+	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils python3:python3"
 
 # GOTOOLCHAIN switches to the Go that go.mod names from this one on.
 first_switching_go=21

@@ -50,8 +50,11 @@ func newSocket(path, cluster string, timeout time.Duration) *socket {
 func (s *socket) dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", s.path)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
 		return nil, fmt.Errorf("%w: is the driver running? %w", backend.ErrTemporary, err)
+	case errors.Is(err, unix.EAGAIN): // more connections wait than the driver lets
+		return nil, fmt.Errorf("%w: %w", backend.ErrTemporary, err)
 	}
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func failure(status int, body []byte) error {
 	}
 	sentinel, known := codes()[p.Code]
 	if !known {
-		return fmt.Errorf("%w: status %d with the unknown code %q: %s", errAnswer, status, printable(p.Code), printable(p.Message))
+		return fmt.Errorf("%w: status %d with the unknown code %s: %s", errAnswer, status, printable(p.Code), printable(p.Message))
 	}
 	if err := checkName("machine", p.Machine, true); err != nil {
 		return err

@@ -83,6 +83,8 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.image(v))
             sync(os.path.dirname(self.record(v)))
+            with contextlib.suppress(OSError):  # the cluster has others
+                os.rmdir(os.path.dirname(self.record(v)))
             return {}
 
     def attach(self, ask):
