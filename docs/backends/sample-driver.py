@@ -199,7 +199,7 @@ class Store:
         found = {}
         for path in glob.glob("/sys/block/loop*/loop/backing_file"):
             device = "/dev/" + path.split("/")[3]
-            file = backing(device)
+            file = backing(device).removesuffix(" (deleted)")
             if not file.startswith(self.root + "/") or not file.endswith(".img"):
                 continue
             try:
