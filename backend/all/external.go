@@ -14,12 +14,14 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
+type externalOptions struct {
+	Socket     string `yaml:"socket" doc:"absolute path of the driver's socket"`
+	Timeout    string `yaml:"timeout" doc:"how long a call of the driver may take"`
+	Filesystem string `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+}
+
 func (n Node) openExternal(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	o := struct {
-		Socket     string `yaml:"socket"`     // the driver's
-		Timeout    string `yaml:"timeout"`    // of one call
-		Filesystem string `yaml:"filesystem"` // of new volumes
-	}{Timeout: external.DefaultTimeout.String()}
+	o := externalOptions{Timeout: external.DefaultTimeout.String()}
 	if err := options(&o); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,6 @@ func newBackendCommand() *cobra.Command {
   flocker backend check                        what is missing on the nodes, and the remedy
   flocker backend test /run/my-driver.sock     try a storage driver of your own`,
 	}
-	cmd.AddCommand(backendTestCommand())
+	cmd.AddCommand(backendListCommand(), backendInspectCommand(), backendCheckCommand(), backendTestCommand())
 	return cmd
 }

@@ -29,6 +29,7 @@ type networkDriver interface {
 type asker interface {
 	Stats() []backend.OpStats
 	Refresh()
+	Reach(ctx context.Context) error
 }
 
 // volumeNode is a node that uses a store through backend/block.

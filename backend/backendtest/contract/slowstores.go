@@ -206,8 +206,11 @@ func testNodesAndSlowStores(t T, s Store) {
 		if c := n.copy(id); c == nil || c.Mounted != n.path(id) {
 			t.Errorf("List while the store is down = %+v; want what was known", c)
 		}
+		n.refused("Reach while the store is down", n.Reach(t.Context()), backend.ErrTemporary)
 		n.must(n.Unmount(t.Context(), id))
 		n.mount(id)
+		down = false
+		n.must(n.Reach(t.Context()))
 		n.layer(s.Machine(t, 0), func(ctx context.Context, call backend.StoreCall, do func(context.Context) error) error {
 			if call.Op == "list" {
 				return backend.ErrTemporary
