@@ -74,7 +74,7 @@ func answering(t *testing.T, status int, body string) backend.Volumes {
 			return
 		}
 		w.WriteHeader(status)
-		io.WriteString(w, body)
+		fmt.Fprint(w, body)
 	}), 0)
 }
 
@@ -312,7 +312,7 @@ func TestADriverThatDiesMidwayIsAskedAgain(t *testing.T) {
 
 func TestWhatIsNoHTTPIsAnError(t *testing.T) {
 	for _, text := range []string{"hello\r\n\r\n", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 1<<15) + "\r\n", "HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n"} {
-		err := try(t.Context(), open(t, raw(t, func(c net.Conn) { io.WriteString(c, text) }), 0), "list")
+		err := try(t.Context(), open(t, raw(t, func(c net.Conn) { fmt.Fprint(c, text) }), 0), "list")
 		if err == nil || errors.Is(err, backend.ErrTemporary) {
 			t.Errorf("List with the answer %.40q = %v; want an error that does not ask to try again", text, err)
 		}
@@ -321,7 +321,7 @@ func TestWhatIsNoHTTPIsAnError(t *testing.T) {
 
 func TestAnAnswerWithoutEndIsCut(t *testing.T) {
 	err := try(t.Context(), open(t, raw(t, func(c net.Conn) {
-		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
+		fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
 		for _, err := c.Write(make([]byte, 1<<16)); err == nil; _, err = c.Write(make([]byte, 1<<16)) {
 		}
 	}), 0), "detach")

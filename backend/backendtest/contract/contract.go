@@ -7,10 +7,7 @@ import "github.com/flocker-project/flocker/backend"
 
 // Store is a store of network volumes under test, which two machines share.
 type Store interface {
-	// Machines is 2, or 1 where the second is not at hand: what needs two is then skipped.
-	Machines() int
-	// Machine opens the store as a process that starts on the first or the second machine does.
-	Machine(t T, i int) backend.Volumes
+	machinery
 	// OtherCluster opens the store for another cluster, nil where each has a store of its own.
 	OtherCluster(t T) backend.Volumes
 	// Mounts is a folder for mount points, which goes away with the test and all that is in it.
@@ -20,6 +17,14 @@ type Store interface {
 	// Layer opens backend/block over a store, nil where the devices have nothing behind them.
 	Layer(t T, store backend.Volumes, around ...backend.Around) backend.Driver
 	Tamperer
+}
+
+// machinery is what shares a store.
+type machinery interface {
+	// Machines is 2, or 1 where the second is not at hand: what needs two is then skipped.
+	Machines() int
+	// Machine opens the store as a process that starts on the first or the second machine does.
+	Machine(t T, i int) backend.Volumes
 }
 
 // Tamperer does with a store what its own tools can.

@@ -9,10 +9,8 @@ import "context"
 type T interface {
 	telling
 	failing
+	lasting
 	Helper()
-	Context() context.Context
-	Cleanup(f func())
-	TempDir() string
 	// Run runs a check that is part of this one, to its end, and says whether it passed.
 	Run(name string, check func(t T)) bool
 }
@@ -31,4 +29,11 @@ type failing interface {
 	Errorf(format string, args ...any)
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
+}
+
+// lasting is for what lasts as long as the check. What Cleanup is given runs after it, last first, when its Context has ended.
+type lasting interface {
+	Context() context.Context
+	Cleanup(f func())
+	TempDir() string
 }
