@@ -47,7 +47,36 @@ func decode(body []byte, into any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: there is more after the JSON document: %s", errAnswer, printable(string(body)))
 	}
-	return nil
+	return once(json.NewDecoder(bytes.NewReader(body)))
+}
+
+// once refuses a document that has a key twice in one object: which of the two is meant is not known. The document is
+// known to be well formed, and not deep.
+func once(d *json.Decoder) error {
+	token, err := d.Token()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errAnswer, err)
+	}
+	if token != json.Delim('{') && token != json.Delim('[') {
+		return nil
+	}
+	for keys := map[json.Token]bool{}; d.More(); {
+		if token == json.Delim('{') {
+			key, err := d.Token()
+			if err != nil {
+				return fmt.Errorf("%w: %w", errAnswer, err)
+			}
+			if keys[key] {
+				return fmt.Errorf("%w: %s is there twice", errAnswer, printable(fmt.Sprint(key)))
+			}
+			keys[key] = true
+		}
+		if err := once(d); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token() // the end of it
+	return err
 }
 
 // printable is a text of the driver's as it can stand in an error or on a terminal.

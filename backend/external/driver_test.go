@@ -7,18 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/block"
 	"github.com/flocker-project/flocker/backend/external"
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -102,6 +105,9 @@ func TestAnswersThatAreNotOfTheProtocolAreRefused(t *testing.T) {
 		{"list", `{"volumes": null}`, `"volumes" is missing`},
 		{"list", `{"volumes": []} {}`, "more after the JSON document"},
 		{"list", `{"volumes": [], "more": 1}`, `unknown field "more"`},
+		{"list", `{"volumes": [], "volumes": []}`, "volumes is there twice"},
+		{"list", `{"volumes": [` + v + `, "size": 8192}]}`, "size is there twice"},
+		{"attached", `{"devices": {"v": "/dev/x", "v": "/dev/y"}}`, "v is there twice"},
 		{"list", `{"volumes": [{}]}`, `id  is not made of`},
 		{"list", `{"volumes": [` + v + `}, ` + v + `}]}`, "volume v is listed twice"},
 		{"list", `{"volumes": [` + v + `, "machine": "a\nb"}]}`, "machine"},
@@ -366,5 +372,44 @@ func TestADriverOfAnOrdinaryUserIsNotTrusted(t *testing.T) {
 	_, err = external.Open(t.Context(), external.Config{Socket: ln.Addr().String()})
 	if !errors.Is(err, cluster.ErrForbidden) || !strings.Contains(err.Error(), "user 65534") {
 		t.Errorf("Open = %v; want %v that names the user", err, cluster.ErrForbidden)
+	}
+}
+
+// Whoever updates a driver stops it and starts it again; what is asked meanwhile waits for it.
+func TestADriverThatIsStartedAgainIsNotMissed(t *testing.T) {
+	ln := listen(t)
+	path := ln.Addr().String()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			fmt.Fprint(w, hello)
+			return
+		}
+		fmt.Fprint(w, `{"volumes": []}`)
+	})
+	old := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	var running sync.WaitGroup
+	running.Go(func() { old.Serve(ln) }) //nolint:errcheck // it is closed
+	store := open(t, path, 0)
+	old.Close()
+	next := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	tries := 0
+	restart := func(ctx context.Context, _ backend.StoreCall, do func(context.Context) error) error {
+		tries++
+		err := do(ctx)
+		if tries == 1 {
+			again, listening := net.Listen("unix", path) //nolint:noctx // it is there at once
+			if listening != nil {
+				t.Fatal(listening)
+			}
+			running.Go(func() { next.Serve(again) }) //nolint:errcheck // it is closed
+		}
+		return err
+	}
+	patience := block.Patience{Tries: 3, First: time.Millisecond, Longest: time.Millisecond}
+	_, err := backend.WrapVolumes(store, block.Retry(patience, slog.New(slog.DiscardHandler)), restart).List(t.Context())
+	next.Close()
+	running.Wait()
+	if err != nil || tries != 2 {
+		t.Errorf("List = %v after %d tries; want it to succeed at the second", err, tries)
 	}
 }
