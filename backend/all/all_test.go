@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v4"
@@ -71,6 +72,20 @@ func TestOpenLoopback(t *testing.T) {
 		if _, err := open(t, "loopback", "root_path: "+root+"\n"+options); err == nil {
 			t.Errorf("Open(%s) = nil; want an error", options)
 		}
+	}
+}
+
+func TestOpenExternal(t *testing.T) {
+	for options, want := range map[string]string{
+		"{}": "socket", "socket: run/x": "absolute path", "{socket: /run/x, timeout: soon}": "timeout", "{socket: /run/x, timeout: 1ms}": "timeout",
+		"{socket: /run/x, retries: 3}": "retries",
+	} {
+		if _, err := open(t, "external", options); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open(external, %s) = %v; want an error about %s", options, err, want)
+		}
+	}
+	if _, err := open(t, "external", "socket: /nowhere/x"); !errors.Is(err, backend.ErrTemporary) {
+		t.Errorf("Open without a driver = %v; want %v", err, backend.ErrTemporary)
 	}
 }
 
