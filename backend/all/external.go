@@ -29,9 +29,14 @@ func (n Node) openExternal(ctx context.Context, options func(any) error, log *sl
 	if err != nil || timeout < time.Second {
 		return nil, fmt.Errorf("timeout %q: %w: want a time of at least a second, such as 2m", o.Timeout, cluster.ErrInvalid)
 	}
-	store, err := external.Open(ctx, external.Config{Socket: o.Socket, Cluster: n.Cluster, Timeout: timeout})
+	retry := block.Retry(block.DefaultPatience(), log)
+	var store backend.Volumes
+	err = retry(ctx, backend.StoreCall{Op: "greeting"}, func(ctx context.Context) (err error) { // both may be starting
+		store, err = external.Open(ctx, external.Config{Socket: o.Socket, Cluster: n.Cluster, Timeout: timeout})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return overStore(ctx, store, o.Filesystem, log, block.Retry(block.DefaultPatience(), log))
+	return overStore(ctx, store, o.Filesystem, log, retry)
 }

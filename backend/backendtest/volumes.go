@@ -52,14 +52,14 @@ func plain(t contract.T) *testing.T { return t.(check).T } //nolint:forcetypeass
 // tested is a store of tests, for the contract's checks.
 type tested struct{ store Store }
 
-func (s tested) Machines() int { return 2 }
+func (s tested) Machines() int                               { return 2 }
 func (s tested) Machine(t contract.T, i int) backend.Volumes { return s.store.Machine(plain(t), i) }
 
-func (s tested) OtherCluster(t contract.T) backend.Volumes { return s.store.OtherCluster(plain(t)) }
-func (s tested) Mounts(t contract.T) string                { return s.store.Mounts(plain(t)) }
-func (s tested) Smallest() int64                           { return s.store.Smallest() }
-func (s tested) Foreign(t contract.T) func() error         { return s.store.Foreign(plain(t)) }
-func (s tested) Vanish(t contract.T, v backend.Volume)     { s.store.Vanish(plain(t), v) }
+func (s tested) OtherCluster(t contract.T) backend.Volumes       { return s.store.OtherCluster(plain(t)) }
+func (s tested) Mounts(t contract.T) string                      { return s.store.Mounts(plain(t)) }
+func (s tested) Smallest() int64                                 { return s.store.Smallest() }
+func (s tested) Foreign(t contract.T) func() error               { return s.store.Foreign(plain(t)) }
+func (s tested) Vanish(t contract.T, v backend.Volume)           { s.store.Vanish(plain(t), v) }
 func (s tested) Twin(t contract.T, v backend.Volume) (made bool) { return s.store.Twin(plain(t), v) }
 
 func (s tested) Layer(t contract.T, v backend.Volumes, around ...backend.Around) backend.Driver {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"time"
 
@@ -140,6 +141,9 @@ func (s *socket) complete(ctx context.Context, q request) request {
 
 // broken is why there is no answer. A driver that ends meanwhile may be asked again once it is back.
 func broken(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // its URL says less than the socket
+	}
 	for _, ended := range []error{io.EOF, io.ErrUnexpectedEOF, unix.ECONNRESET, unix.EPIPE} {
 		if errors.Is(err, ended) {
 			return fmt.Errorf("%w: the connection ended before the answer: %w", backend.ErrTemporary, err)

@@ -369,7 +369,7 @@ func TestADriverOfAnOrdinaryUserIsNotTrusted(t *testing.T) {
 		t.Fatal(set, back, err)
 	}
 	defer ln.Close()
-	_, err = external.Open(t.Context(), external.Config{Socket: ln.Addr().String()})
+	_, err = external.Open(t.Context(), external.Config{Socket: ln.Addr().String(), Timeout: time.Second})
 	if !errors.Is(err, cluster.ErrForbidden) || !strings.Contains(err.Error(), "user 65534") {
 		t.Errorf("Open = %v; want %v that names the user", err, cluster.ErrForbidden)
 	}

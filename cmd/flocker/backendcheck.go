@@ -66,6 +66,9 @@ func checkNodes(ctx context.Context, c *api.Client, p printer, args []string) er
 	if err != nil {
 		return err
 	}
+	if len(nodes) == 0 {
+		return errors.New("there are no nodes; where an agent does not start, run on its host: flocker backend check --here")
+	}
 	if len(args) == 1 {
 		n, err := nodeNamed(nodes, args[0])
 		if err != nil {
