@@ -209,14 +209,14 @@ func TestSupervisedCommandLines(t *testing.T) {
 		}
 		return all
 	}
-	engine := "docker: -c " + startEngine
-	if diff := cmp.Diff([]string{engine, "agent: agent node1"}, lines(Node{Name: "node1"}, o)); diff != "" {
+	engine, zfs := "docker: -c "+startEngine, "zfs: /bin/sh /usr/local/lib/flocker-dev/zfs.sh"
+	if diff := cmp.Diff([]string{engine, zfs, "agent: agent node1"}, lines(Node{Name: "node1"}, o)); diff != "" {
 		t.Errorf("node (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{"control: " + programPath + " control"}, lines(Node{Name: ControlName}, o)); diff != "" {
 		t.Errorf("control (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{engine}, lines(Node{Name: "node1"}, Options{})); diff != "" {
+	if diff := cmp.Diff([]string{engine, zfs}, lines(Node{Name: "node1"}, Options{})); diff != "" {
 		t.Errorf("node without agent (-want +got):\n%s", diff)
 	}
 }

@@ -108,7 +108,7 @@ func (c *Cluster) restartOurs(ctx context.Context, n Node) error {
 		return err
 	}
 	for _, child := range status.Children {
-		if child.PID != 0 && child.Name != "docker" {
+		if child.PID != 0 && child.Name != "docker" && child.Name != ZFSDaemon {
 			if err := c.signal(ctx, n, child, "TERM"); err != nil {
 				return err
 			}

@@ -202,10 +202,15 @@ func childrenOf(n Node, o Options) []supervisor.Child {
 		gated("blockstore", o.StoreArgs)
 		return children
 	}
-	children = append(children, supervisor.Child{Name: "docker", Command: []string{"/bin/sh", "-c", startEngine}})
+	children = append(children,
+		supervisor.Child{Name: "docker", Command: []string{"/bin/sh", "-c", startEngine}},
+		supervisor.Child{Name: ZFSDaemon, Command: []string{"/bin/sh", "/usr/local/lib/flocker-dev/zfs.sh"}, Gated: true})
 	gated("agent", o.AgentArgs)
 	return children
 }
+
+// ZFSDaemon is the process of a node that serves its ZFS pool, once it is enabled.
+const ZFSDaemon = "zfs"
 
 // startEngine clears what an engine that was killed leaves: the number in its file may belong to another process now.
 const startEngine = `rm -f /run/docker.pid; exec dockerd --cgroup-parent "$FLOCKER_DEV_CGROUP/docker"`

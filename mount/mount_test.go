@@ -154,6 +154,20 @@ func TestUsersFindsAMountInAnotherNamespace(t *testing.T) {
 	}
 }
 
+func TestUsersFindsASourceMountedElsewhere(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	elsewhere, source := t.TempDir(), "pool/"+t.Name()
+	child(t, "unshare", "--mount", "sh", "-c", "mount -t tmpfs "+source+" "+elsewhere+" && echo ready && read _ || :")
+	if got := users(t, mount.Target{Source: source}); !strings.Contains(got, "a mount at "+elsewhere) {
+		t.Errorf("Users = %q; want the mount at %s", got, elsewhere)
+	}
+	if got := users(t, mount.Target{Source: source + "2"}); got != "" {
+		t.Errorf("Users of another source = %q; want nobody", got)
+	}
+}
+
 func TestUnmountTwiceAndWhileInUse(t *testing.T) {
 	_, head := tmpfs(t)
 	point := filepath.Join(t.TempDir(), "root", "point")

@@ -21,8 +21,11 @@ import (
 // Target is a folder tree whose users are looked for.
 type Target struct {
 	Place Place
-	// Dev is the device number that stat tells of the files in it.
+	// Dev is the device number that stat tells of the files in it. Where it is 0, only mounts are looked for.
 	Dev uint64
+	// Source, where it is given, counts wherever it is mounted: for filesystems that get another device number with
+	// each mount.
+	Source string
 }
 
 // User is a process that can reach the target, or could again without opening anything anew.
@@ -190,7 +193,7 @@ func (s *scan) thread(pid, tasks int, name string) error {
 }
 
 func (s *scan) task(p process) error {
-	if err := s.mounts(p); err != nil {
+	if err := s.mounts(p); err != nil || s.target.Dev == 0 {
 		return err
 	}
 	for _, link := range []string{"cwd", "root"} {
@@ -229,7 +232,7 @@ func (s *scan) mountsIn(namespace string, p process) error {
 		return nil
 	}
 	for _, e := range entries {
-		if e.Shows(s.target.Place) {
+		if e.Shows(s.target.Place) || s.target.Source != "" && e.Source == s.target.Source {
 			s.add(p, User{How: "a mount at " + e.Point, Elsewhere: namespace != s.namespace})
 		}
 	}

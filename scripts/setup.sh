@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 # A command, and the package that brings it.
 toolchain_needs="gcc:gcc make:make git:git"
-host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs
+host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs zfs:zfs-fuse
 	mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs
 	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils
 	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit python3:python3"
@@ -38,8 +38,13 @@ install_missing() {
 	[ -n "$packages" ] || return 0
 	command -v apt-get >/dev/null || die "not a Debian or Ubuntu machine; install by hand:" $packages
 	as_root apt-get update -qq
-	# Before Debian 13 docker.io carries the client, and there is no docker-cli.
-	if ! available docker-cli; then packages=$(grep -vx docker-cli <<<"$packages" || true); fi
+	# Before Debian 13 docker.io carries the client, and there is no docker-cli; zfs-fuse is not everywhere, and
+	# its tests then say so.
+	local optional
+	for optional in docker-cli zfs-fuse; do
+		if ! available "$optional"; then packages=$(grep -vx "$optional" <<<"$packages" || true); fi
+	done
+	[ -n "$packages" ] || return 0
 	say "installing" $packages
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $packages >/dev/null
 }

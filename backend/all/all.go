@@ -12,6 +12,7 @@ import (
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/btrfs"
 	"github.com/flocker-project/flocker/backend/mem"
+	"github.com/flocker-project/flocker/backend/zfs"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/pki"
 )
@@ -37,6 +38,7 @@ func openers(node Node) []opener {
 		{"loopback", node.openLoopback},
 		{"mem", openMem},
 		{"nbd", node.openNBD},
+		{"zfs", openZFS},
 	}
 }
 
@@ -93,4 +95,15 @@ func openMem(_ context.Context, options func(any) error, _ *slog.Logger) (backen
 		return nil, err
 	}
 	return mem.New(int64(o.Total)), nil
+}
+
+func openZFS(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
+	var o struct {
+		Pool      string `yaml:"pool"`       // a pool, or a filesystem in one
+		MountRoot string `yaml:"mount_root"` // where heads are mounted while they are made
+	}
+	if err := options(&o); err != nil {
+		return nil, err
+	}
+	return zfs.Open(ctx, zfs.Config{Pool: o.Pool, MountRoot: o.MountRoot}, log)
 }

@@ -49,6 +49,9 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("Open(%s) = nil; want an error", options)
 		}
 	}
+	if _, err := open(t, "zfs", "poool: flocker"); err == nil {
+		t.Error("Open(zfs) with an unknown option = nil; want an error")
+	}
 	if _, err := open(t, "tape", ""); !errors.Is(err, cluster.ErrInvalid) {
 		t.Errorf("Open(tape) = %v; want %v", err, cluster.ErrInvalid)
 	}
@@ -95,7 +98,7 @@ func TestOpenExternal(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	if names := all.Names(); !slices.IsSorted(names) || !slices.Contains(names, "btrfs") {
-		t.Errorf("Names = %v; want btrfs among them, in order", names)
+	if names := all.Names(); !slices.IsSorted(names) || !slices.Contains(names, "btrfs") || !slices.Contains(names, "zfs") {
+		t.Errorf("Names = %v; want btrfs and zfs among them, in order", names)
 	}
 }

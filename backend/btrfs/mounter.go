@@ -9,9 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -109,38 +106,5 @@ func (d *Driver) unused(ctx context.Context, id cluster.DatasetID) error {
 	if err != nil {
 		return err
 	}
-	users, err := d.users(ctx, mount.Target{Place: d.headPlace(id), Dev: dev})
-	if err != nil || len(users) == 0 {
-		return err
-	}
-	names := make([]string, 0, len(users))
-	for _, u := range users {
-		names = append(names, u.String())
-	}
-	return fmt.Errorf("%w by %s", backend.ErrBusy, strings.Join(names, ", "))
-}
-
-// A process that starts a container holds copies of all mounts until it has changed to the container's root.
-const (
-	passing = 300 * time.Millisecond
-	again   = 15 * time.Millisecond
-)
-
-// users looks again for a while where there are only mounts in other namespaces, which mostly pass.
-func (d *Driver) users(ctx context.Context, target mount.Target) ([]mount.User, error) {
-	deadline := time.Now().Add(passing)
-	for {
-		users, err := mount.Users(ctx, target)
-		if err != nil || len(users) == 0 || time.Now().After(deadline) ||
-			slices.ContainsFunc(users, func(u mount.User) bool { return !u.Elsewhere }) {
-			return users, err
-		}
-		timer := time.NewTimer(again)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return users, nil
-		}
-	}
+	return backend.Unused(ctx, mount.Target{Place: d.headPlace(id), Dev: dev})
 }

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -91,7 +90,7 @@ func (in *incoming) take(ctx context.Context, announced backend.Announced, r io.
 	case err == nil && there.content().String() != want.ID:
 		err = fmt.Errorf("snapshot %s: %w with other content (%s, not %s)", want.Name, backend.ErrExists, there.content(), want.ID)
 	case err == nil:
-		err = unlessEnded(ctx, func() error {
+		err = backend.UnlessEnded(ctx, func() error {
 			if _, err := io.Copy(io.Discard, r); err != nil {
 				return fmt.Errorf("receive: %w", err)
 			}
@@ -117,7 +116,7 @@ func (in *incoming) fill(ctx context.Context, want cluster.Snapshot, r io.Reader
 			return errors.Join(err, tree.close())
 		}
 	}
-	err = unlessEnded(ctx, func() error {
+	err = backend.UnlessEnded(ctx, func() error {
 		// Marking waits for a commit, which goes on while the stream is applied.
 		var marking sync.WaitGroup
 		var marked error
@@ -135,27 +134,6 @@ func (in *incoming) fill(ctx context.Context, want cluster.Snapshot, r io.Reader
 		return fmt.Errorf("receive: %w", err)
 	}
 	return errors.Join(in.accept(want, tree), a.close())
-}
-
-// endsWithin bounds the wait for a reader to end with its context.
-const endsWithin = 300 * time.Millisecond
-
-// unlessEnded waits for f, which reads what is sent, or for the end of ctx. The reader should end with ctx, so that is
-// waited for a little; but it may hang for as long as its connection does, and f is then left to itself.
-func unlessEnded(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(endsWithin):
-		return ctx.Err()
-	}
 }
 
 // accept compares what was received with what was announced, and lets it appear.

@@ -56,10 +56,10 @@ func (d *devCluster) unpauseCommand() *cobra.Command {
 // childCommand is a command about one process that a node's supervisor runs.
 func (d *devCluster) childCommand(use, short string, act func(context.Context, *devcluster.Cluster, string, string) error) *cobra.Command {
 	return &cobra.Command{
-		Use:       use + " NODE agent|docker|control|blockstore",
+		Use:       use + " NODE agent|docker|control|blockstore|zfs",
 		Short:     short,
 		Args:      cobra.ExactArgs(2),
-		ValidArgs: []string{"agent", "docker", "control", "blockstore"},
+		ValidArgs: []string{"agent", "docker", "control", "blockstore", devcluster.ZFSDaemon},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := d.open(cmd.Context())
 			if err != nil {

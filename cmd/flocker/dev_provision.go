@@ -69,6 +69,11 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 // joinMachine makes a machine a node and starts its agent.
 func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n devcluster.Node) error {
 	if _, err := c.Exec(ctx, n.Name, "test", "-e", "/etc/flocker/node.crt"); err != nil {
+		if d.backend == "zfs" {
+			if err := c.Enable(ctx, n.Name, devcluster.ZFSDaemon); err != nil {
+				return err
+			}
+		}
 		token, err := awaitToken(ctx, c)
 		if err != nil {
 			return err

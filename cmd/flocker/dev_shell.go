@@ -61,7 +61,7 @@ func (d *devCluster) logsCommand() *cobra.Command {
 	var follow bool
 	var lines int
 	cmd := &cobra.Command{
-		Use:   "logs NODE [agent|docker|control|blockstore]",
+		Use:   "logs NODE [agent|docker|control|blockstore|zfs]",
 		Short: "Show what a node's processes wrote",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

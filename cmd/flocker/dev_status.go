@@ -60,12 +60,16 @@ func address6(n devcluster.Node) string {
 }
 
 func processes(children []supervisor.ChildStatus) string {
-	words := make([]string, len(children))
-	for i, child := range children {
-		words[i] = fmt.Sprintf("%s %s", child.Name, child.State)
-		if child.State == supervisor.Waiting && child.LastEnd != "" {
-			words[i] += " (" + child.LastEnd + ")"
+	var words []string
+	for _, child := range children {
+		if child.Name == devcluster.ZFSDaemon && child.State == supervisor.Disabled {
+			continue // the node has another back end
 		}
+		word := fmt.Sprintf("%s %s", child.Name, child.State)
+		if child.State == supervisor.Waiting && child.LastEnd != "" {
+			word += " (" + child.LastEnd + ")"
+		}
+		words = append(words, word)
 	}
 	return strings.Join(words, ", ")
 }

@@ -30,6 +30,8 @@ type bench struct {
 	changed chan struct{} // one slot: something in the cluster is not as it was
 	quick   bool
 	only    *regexp.Regexp
+	// measured is what a cluster with this storage is for.
+	measured []section
 }
 
 // section measures some results together.
@@ -43,11 +45,18 @@ func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 // measure does a whole run. What could be measured is printed and written also when
 // something else failed.
 func measure(ctx context.Context, o options) error {
-	b, err := newBench(o)
+	benches, err := newBenches(o)
 	if err != nil {
 		return err
 	}
-	all, err := b.onCluster(ctx)
+	var all []result
+	for _, b := range benches {
+		if !b.wanted() || ctx.Err() != nil {
+			continue
+		}
+		found, failed := b.onCluster(ctx)
+		all, err = append(all, found...), errors.Join(err, failed)
+	}
 	if len(all) == 0 {
 		return err
 	}
@@ -68,7 +77,7 @@ func measure(ctx context.Context, o options) error {
 // onCluster brings the cluster up, measures, and takes it down whatever happened.
 func (b *bench) onCluster(ctx context.Context) (all []result, err error) {
 	begun := time.Now()
-	say("== Cluster %s: three nodes, links of %s (the first time its images are built: a few minutes)", b.lab.Name, b.lab.Link)
+	say("== Cluster %s: three nodes with %s, links of %s (the first time its images are built: a few minutes)", b.lab.Name, b.lab.Backend, b.lab.Link)
 	if err := b.lab.Down(ctx); err != nil {
 		return nil, err
 	}
@@ -89,10 +98,14 @@ func (b *bench) onCluster(ctx context.Context) (all []result, err error) {
 	return b.sections(ctx)
 }
 
+func (b *bench) wants(s section) bool { return slices.ContainsFunc(s.results, b.only.MatchString) }
+
+func (b *bench) wanted() bool { return slices.ContainsFunc(b.measured, b.wants) }
+
 // sections measures what is wanted. A section that fails does not keep the next ones from being measured.
 func (b *bench) sections(ctx context.Context) (all []result, err error) {
-	for _, s := range slices.Concat([]section{b.idle(), b.createDataset(), b.createContainer(), b.throughput()}, b.postgres(), b.networks(), []section{b.volumes()}) {
-		if !slices.ContainsFunc(s.results, b.only.MatchString) || ctx.Err() != nil {
+	for _, s := range b.measured {
+		if !b.wants(s) || ctx.Err() != nil {
 			continue
 		}
 		say("== %s   (load of this machine: %s)", s.results[0], load1())

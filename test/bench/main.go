@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 
 	"github.com/flocker-project/flocker/test/lab"
@@ -47,8 +48,8 @@ type options struct {
 	quick, strict                 bool
 }
 
-// newBench checks the options.
-func newBench(o options) (*bench, error) {
+// newBenches checks the options. There is one bench for each storage.
+func newBenches(o options) ([]*bench, error) {
 	only, err := regexp.Compile(o.only)
 	if err != nil {
 		return nil, fmt.Errorf("-only: %w", err)
@@ -57,9 +58,17 @@ func newBench(o options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bench{
-		lab:   &lab.Lab{Binary: binary, Name: o.name, Nodes: 3, Link: o.link},
-		quick: o.quick,
-		only:  only,
-	}, nil
+	on := func(backend string) *bench {
+		return &bench{
+			lab:   &lab.Lab{Binary: binary, Name: o.name, Nodes: 3, Link: o.link, Backend: backend},
+			quick: o.quick,
+			only:  only,
+		}
+	}
+	btrfs, zfs := on("btrfs"), on("zfs")
+	btrfs.measured = slices.Concat(
+		[]section{btrfs.idle(), btrfs.createDataset(), btrfs.createContainer(), btrfs.throughput("btrfs", btrfsTools(), 1000)},
+		btrfs.postgres(), btrfs.networks(), []section{btrfs.volumes()})
+	zfs.measured = []section{zfs.throughput("zfs", zfsTools(), 500)}
+	return []*bench{btrfs, zfs}, nil
 }

@@ -18,20 +18,20 @@ const (
 	barePort = "9412"
 )
 
-// throughput compares the first round of a move, which ends with a copy that is verified and on disk, with btrfs's own tools over a bare
+// throughput compares the first round of a move, which ends with a copy that is verified and on disk, with the filesystem's own tools over a bare
 // connection: the same data, between the same nodes.
-func (b *bench) throughput() section {
-	name := "copy.btrfs.throughput"
+func (b *bench) throughput(backend string, tools tools, megabytes int) section {
+	name := "copy." + backend + ".throughput"
 	return section{[]string{name}, func(ctx context.Context) ([]result, error) {
 		var ours, bare []time.Duration
 		var bytes int64
 		for range choose(b, 3, 1) {
-			c := copying{bench: b, dataset: "bench-copy", megabytes: choose(b, 1000, 250)}
-			if err := errors.Join(c.run(ctx), c.clean(ctx)); err != nil {
+			c := copying{bench: b, tools: tools, dataset: "bench-copy", megabytes: choose(b, megabytes, megabytes/4)}
+			if err := errors.Join(c.run(ctx), c.cleanAll(ctx)); err != nil {
 				return nil, err
 			}
 			rate := func(d time.Duration) float64 { return float64(c.bytes) / 1e6 / d.Seconds() }
-			say("   %d MB: %.1f MB/s with Flocker, %.1f MB/s with btrfs send and receive", c.bytes/1e6, rate(c.ours), rate(c.bare))
+			say("   %d MB: %.1f MB/s with Flocker, %.1f MB/s with %s", c.bytes/1e6, rate(c.ours), rate(c.bare), tools.named)
 			ours, bare, bytes = append(ours, c.ours), append(bare, c.bare), c.bytes
 		}
 		megabytes := float64(bytes) / 1e6
@@ -42,6 +42,7 @@ func (b *bench) throughput() section {
 // copying is one comparison.
 type copying struct {
 	*bench
+	tools
 	dataset   string
 	megabytes int
 	bytes     int64
@@ -50,20 +51,25 @@ type copying struct {
 }
 
 func (c *copying) run(ctx context.Context) error {
-	if err := c.prepare(ctx); err != nil {
-		return err
+	steps := []func(context.Context) error{c.prepare, c.withFlocker, c.removeAll, c.withTools}
+	if c.first {
+		steps = []func(context.Context) error{c.prepare, c.withTools, c.cleanAll, c.withFlocker, c.removeAll}
 	}
-	if err := c.withFlocker(ctx); err != nil {
-		return err
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
-	// The copy goes first, to make room for the other in a pool that only Flocker lets grow.
+	return nil
+}
+
+// removeAll makes room: a pool may be one that only Flocker lets grow.
+func (c *copying) removeAll(ctx context.Context) error {
 	if err := c.remove(ctx, "", c.dataset); err != nil {
 		return err
 	}
-	if _, err := c.lab.Exec(ctx, "node2", "btrfs", "subvolume", "sync", pool); err != nil {
-		return err
-	}
-	return c.withTools(ctx)
+	_, err := c.lab.Exec(ctx, "node2", "sh", "-ec", c.settle)
+	return err
 }
 
 // prepare makes the dataset with data that cannot be compressed, and keeps a snapshot of it for the tools.
@@ -82,8 +88,7 @@ func (c *copying) prepare(ctx context.Context) error {
 		return err
 	}
 	_, err = c.lab.Exec(ctx, "node1", "sh", "-ec", fmt.Sprintf(
-		"cd %s/data; head -c %dM /dev/urandom | split -b 10M; sync -f .; btrfs -q subvolume snapshot -r %s/flocker/datasets/%s/head %[3]s/bench",
-		path, c.megabytes, pool, id))
+		"ID=%s; cd %s/data; head -c %dM /dev/urandom | split -b 10M; sync -f .; %s", id, path, c.megabytes, c.keep))
 	return err
 }
 
@@ -107,8 +112,7 @@ func (c *copying) withTools(ctx context.Context) error {
 	var end []byte
 	go func() {
 		var err error
-		end, err = c.lab.Exec(ctx, "node2", "sh", "-ec",
-			"mkdir "+pool+"/received; nc -N -l "+barePort+" | btrfs -q receive "+pool+"/received; date +%s%N")
+		end, err = c.lab.Exec(ctx, "node2", "sh", "-ec", c.receive+"; date +%s%N")
 		received <- err
 	}()
 	err := c.lab.Until(ctx, "node2 to listen", func() (bool, error) {
@@ -119,7 +123,7 @@ func (c *copying) withTools(ctx context.Context) error {
 		return err
 	}
 	begin, err := c.lab.Exec(ctx, "node1", "sh", "-ec",
-		"date +%s%N; btrfs -q send "+pool+"/bench | nc -N "+c.lab.Address("node2")+" "+barePort)
+		"date +%s%N; "+c.send+" | nc -N "+c.lab.Address("node2")+" "+barePort)
 	if err := errors.Join(err, <-received); err != nil {
 		return err
 	}
@@ -134,13 +138,11 @@ func between(begin, end []byte) (time.Duration, error) {
 	return time.Duration(to - from), errors.Join(err1, err2)
 }
 
-// clean takes away what was made without Flocker.
-func (c *copying) clean(ctx context.Context) error {
-	const all = "for s in " + pool + "/bench " + pool + "/received/*; do [ ! -e $s ] || btrfs -q subvolume delete $s; done; " +
-		"[ ! -e " + pool + "/received ] || rmdir " + pool + "/received"
+// cleanAll takes away what was made without Flocker.
+func (c *copying) cleanAll(ctx context.Context) error {
 	var errs []error
 	for _, node := range []string{"node1", "node2"} {
-		_, err := c.lab.Exec(ctx, node, "sh", "-ec", all)
+		_, err := c.lab.Exec(ctx, node, "sh", "-ec", c.clean)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,9 @@ const (
 // TestDiskOfTarget moves to a node whose pool is too small: refused when that is known ahead, aborted when it fills
 // on the way. Neither stops anything, and no half copy stays.
 func TestDiskOfTarget(t *testing.T) {
+	if with := os.Getenv(backend); with != "" && with != "btrfs" {
+		t.Skip("bounds a pool that the agent makes, and this cluster has " + with)
+	}
 	s := copies(t)
 	s.ballast("node1", "bulk", 7007, 100)
 	before := s.container("bulk", "node1")
