@@ -97,11 +97,13 @@ func openMem(_ context.Context, options func(any) error, _ *slog.Logger) (backen
 	return mem.New(int64(o.Total)), nil
 }
 
+type zfsOptions struct {
+	Pool      string `yaml:"pool" doc:"a pool, or a filesystem in one"`
+	MountRoot string `yaml:"mount_root" doc:"where heads are mounted while they are made"`
+}
+
 func openZFS(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	var o struct {
-		Pool      string `yaml:"pool"`       // a pool, or a filesystem in one
-		MountRoot string `yaml:"mount_root"` // where heads are mounted while they are made
-	}
+	var o zfsOptions
 	if err := options(&o); err != nil {
 		return nil, err
 	}

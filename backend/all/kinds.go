@@ -17,6 +17,7 @@ import (
 	"github.com/flocker-project/flocker/backend/loopback"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/backend/nbd"
+	"github.com/flocker-project/flocker/backend/zfs"
 	"github.com/flocker-project/flocker/cluster"
 )
 
@@ -68,6 +69,10 @@ func descriptions() map[string]described {
 		"nbd": {
 			about: "volumes of a block store that a host of yours serves, attached where they are used",
 			can:   network((*nbd.Store)(nil)), needs: needsOfNBD,
+		},
+		"zfs": {
+			about: "on the node's own ZFS pool; moves send what changed to the other node",
+			can:   backend.CapabilitiesOf((*zfs.Driver)(nil)), needs: needsOfZFS,
 		},
 	}
 }

@@ -90,6 +90,16 @@ func needsOfNBD(ctx context.Context, options func(any) error) []api.Check {
 	return append(checks, filesystemChecks(o.Filesystem)...)
 }
 
+func needsOfZFS(_ context.Context, options func(any) error) []api.Check {
+	var o zfsOptions
+	const from = "zfsutils-linux (or zfs-fuse, which needs nothing of the kernel)"
+	checks := []api.Check{rootCheck(), programCheck("zfs", from), programCheck("zpool", from)}
+	if err := options(&o); err != nil {
+		return append(checks, optionsCheck(err))
+	}
+	return checks
+}
+
 func optionsCheck(err error) api.Check {
 	return api.Check{Name: "options", Object: "agent.yml", Problem: err.Error(), Remedy: "mend \"dataset\" in agent.yml, and start the agent again"}
 }
