@@ -71,7 +71,7 @@ type link interface {
 	Progress(ctx context.Context, p cluster.MoveProgress) error
 }
 
-// Config is what an agent is made from. Every field but Fault is needed.
+// Config is what an agent is made from. Every field but Fault and Checks is needed.
 type Config struct {
 	Node    cluster.NodeID
 	Self    api.SessionRequest // name, addresses, boot, version
@@ -85,6 +85,8 @@ type Config struct {
 	// Peers reach other nodes' agents; Streams carry data to them.
 	Peers   *api.PeerClient
 	Streams *transfer.Dialer
+	// Checks, where set, looks for what the storage needs on this node; it is told whether its store answers.
+	Checks func(ctx context.Context, reached error) []api.Check
 	// Fault, where set, is called at the named points of a move; drills end the process there.
 	Fault func(point string)
 	Log   *slog.Logger

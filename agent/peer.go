@@ -79,6 +79,9 @@ func (a *Agent) peerHandler() http.Handler {
 		desired, _ := a.mirror.read()
 		return a.mover.Preflight(ctx, m, desired)
 	}))
+	mux.HandleFunc("POST /peer/v1/storage", answer(a, controlOnly, func(ctx context.Context, _ pki.Identity, _ struct{}) (api.StorageReport, error) {
+		return a.inspectStorage(ctx), nil
+	}))
 	mux.HandleFunc("GET /peer/v1/applications/{name}/logs", a.serveLogs)
 	return mux
 }

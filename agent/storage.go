@@ -3,12 +3,32 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/plan"
 )
+
+// inspectStorage looks at the node's storage for somebody who asks: what fails is part of the answer.
+func (a *Agent) inspectStorage(ctx context.Context) api.StorageReport {
+	reached := a.Pool.Reach(ctx)
+	storage, _, err := a.Pool.Observe(ctx)
+	reached = cmp.Or(reached, err)
+	if reached != nil {
+		storage.Error = reached.Error()
+	}
+	report := api.StorageReport{Storage: storage, Checks: []api.Check{}}
+	if a.Checks != nil {
+		report.Checks = a.Checks(ctx, reached)
+	}
+	for i := range report.Checks {
+		report.Checks[i].Node = a.Self.Name
+	}
+	return report
+}
 
 func (a *Agent) doStorage(ctx context.Context, s plan.Step) error {
 	switch s := s.(type) {

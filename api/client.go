@@ -63,6 +63,11 @@ func (c *Client) Nodes(ctx context.Context) ([]NodeInfo, error) {
 	return get[[]NodeInfo](ctx, c, "nodes")
 }
 
+// NodeStorage lets a node look at its storage.
+func (c *Client) NodeStorage(ctx context.Context, node string) (StorageReport, error) {
+	return get[StorageReport](ctx, c, "nodes", node, "storage")
+}
+
 // FenceNode testifies that a node is switched off.
 func (c *Client) FenceNode(ctx context.Context, node string) (FenceReply, error) {
 	return send[FenceReply](ctx, c, http.MethodPost, FenceRequest{IsOff: true}, true, "nodes", node, "fence")

@@ -35,5 +35,6 @@ type FenceReply struct {
 // nodes is the part of the control service for nodes.
 type nodes interface {
 	ListNodes(ctx context.Context) ([]NodeInfo, error)
+	NodeStorage(ctx context.Context, ref string) (StorageReport, error)
 	ForgetNode(ctx context.Context, by, ref string) error
 }

@@ -62,6 +62,13 @@ func (c *PeerClient) Preflight(ctx context.Context, n cluster.Node, m cluster.Mo
 	return reply, err
 }
 
+// Storage asks a node to look at its storage.
+func (c *PeerClient) Storage(ctx context.Context, n cluster.Node) (StorageReport, error) {
+	var reply StorageReport
+	err := c.post(ctx, n, "storage", struct{}{}, &reply)
+	return reply, err
+}
+
 // Logs are the last lines that an application wrote; the caller closes them.
 func (c *PeerClient) Logs(ctx context.Context, n cluster.Node, application string, lines int) (io.ReadCloser, error) {
 	resp, err := c.peer(n).open(ctx, call{

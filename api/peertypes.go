@@ -32,6 +32,13 @@ type Check struct {
 	Problem string `json:"problem,omitempty"`
 	Remedy  string `json:"remedy,omitempty"`
 	Node    string `json:"node,omitempty"`
+	Found   string `json:"found,omitempty" doc:"what was seen"`
+}
+
+// StorageReport is what a node says of its storage when it is asked: looked at then, not when it was last reported.
+type StorageReport struct {
+	Storage cluster.Storage `json:"storage"`
+	Checks  []Check         `json:"checks" doc:"what it needs, and whether its store answers"`
 }
 
 // ResumeRequest tells the target that the hand-over is stored.

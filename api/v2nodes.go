@@ -26,6 +26,10 @@ func (v *v2) registerNodes() {
 	const path, one, tag = "/v2/nodes", "/v2/nodes/{node}", "Nodes"
 	register(v, route{method: http.MethodGet, path: path, id: "list-nodes", summary: "List nodes", tag: tag, role: pki.RoleRead},
 		func(ctx context.Context, _ *nothing) ([]NodeInfo, error) { return v.Nodes.ListNodes(ctx) })
+	register(v, route{method: http.MethodGet, path: one + "/storage", id: "node-storage", summary: "Look at a node's storage now: what works, what is missing, and the remedy", tag: tag, role: pki.RoleRead},
+		func(ctx context.Context, in *nodePath) (StorageReport, error) {
+			return v.Nodes.NodeStorage(ctx, in.Node)
+		})
 	register(v, route{method: http.MethodDelete, path: one, id: "forget-node", summary: "Forget a node that is gone and owns nothing", tag: tag, role: pki.RoleAdmin},
 		func(ctx context.Context, in *nodePath) (struct{}, error) {
 			return struct{}{}, v.Nodes.ForgetNode(ctx, by(ctx), in.Node)

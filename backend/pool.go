@@ -47,10 +47,11 @@ func NewPool(driver Driver, options Options) *Pool {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pool{driver: driver, options: options, can: capabilities(driver)}
+	return &Pool{driver: driver, options: options, can: CapabilitiesOf(driver)}
 }
 
-func capabilities(driver Driver) cluster.Capabilities {
+// CapabilitiesOf says what a driver can do.
+func CapabilitiesOf(driver Driver) cluster.Capabilities {
 	_, snapshots := as[Snapshotter](driver)
 	_, replicates := as[Replicator](driver)
 	_, resizes := as[Resizer](driver)
@@ -214,6 +215,17 @@ func (p *Pool) Refresh() {
 	if store, ok := as[interface{ Refresh() }](p.driver); ok {
 		store.Refresh()
 	}
+}
+
+// Reach asks the store of network storage itself, whatever is known from its last listing; other storage is looked at.
+func (p *Pool) Reach(ctx context.Context) error {
+	if store, ok := as[interface {
+		Reach(ctx context.Context) error
+	}](p.driver); ok {
+		return p.do(ctx, call{op: "reach"}, func() error { return store.Reach(ctx) })
+	}
+	_, _, err := p.Observe(ctx)
+	return err
 }
 
 // Resize changes the limit of a dataset.

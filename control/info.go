@@ -61,6 +61,33 @@ func (s *Service) ListNodes(ctx context.Context) ([]api.NodeInfo, error) {
 	return w.nodeInfos(s), err
 }
 
+// NodeStorage asks a node what of its storage works and what is missing.
+func (s *Service) NodeStorage(ctx context.Context, ref string) (api.StorageReport, error) {
+	w, err := readWorld(ctx, s.store)
+	if err != nil {
+		return api.StorageReport{}, err
+	}
+	n, err := findNode(w.nodes, ref)
+	if err != nil {
+		return api.StorageReport{}, err
+	}
+	n = w.node(n.ID)
+	switch {
+	case s.peers == nil:
+		err = fmt.Errorf("this service reaches no agents: %w", cluster.ErrUnavailable)
+	case !n.Alive():
+		err = fmt.Errorf("its agent is not alive: %w", cluster.ErrUnavailable)
+	}
+	var report api.StorageReport
+	if err == nil {
+		report, err = s.peers.Storage(ctx, n)
+	}
+	if err != nil {
+		return api.StorageReport{}, fmt.Errorf("storage of node %s: %w", n.Name, err)
+	}
+	return report, nil
+}
+
 // ListMoves shows the moves, newest first.
 func (s *Service) ListMoves(ctx context.Context) ([]api.MoveInfo, error) {
 	w, err := readWorld(ctx, s.store)

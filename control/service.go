@@ -38,6 +38,7 @@ type Service struct {
 // peers reach the nodes' agents.
 type peers interface {
 	Preflight(ctx context.Context, n cluster.Node, m cluster.Move) (api.PreflightReport, error)
+	Storage(ctx context.Context, n cluster.Node) (api.StorageReport, error)
 	Logs(ctx context.Context, n cluster.Node, application string, lines int) (io.ReadCloser, error)
 }
 

@@ -13,7 +13,7 @@ toolchain_needs="gcc:gcc make:make git:git"
 host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs zfs:zfs-fuse
 	mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs
 	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils
-	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit"
+	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit python3:python3"
 
 # GOTOOLCHAIN switches to the Go that go.mod names from this one on.
 first_switching_go=21

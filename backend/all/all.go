@@ -34,6 +34,7 @@ type Node struct {
 func openers(node Node) []opener {
 	return []opener{
 		{"btrfs", openBtrfs},
+		{"external", node.openExternal},
 		{"loopback", node.openLoopback},
 		{"mem", openMem},
 		{"nbd", node.openNBD},
@@ -66,15 +67,17 @@ func Open(ctx context.Context, node Node, name string, options func(into any) er
 	return nil, fmt.Errorf("back end %q: %w: there are %s", name, cluster.ErrInvalid, strings.Join(Names(), ", "))
 }
 
+type btrfsOptions struct {
+	Path    string `yaml:"path" doc:"a folder of an existing btrfs filesystem, instead of all the others"`
+	File    string `yaml:"file" doc:"the pool's file"`
+	Mount   string `yaml:"mount" doc:"where the pool is mounted"`
+	Initial size   `yaml:"initial" doc:"the pool's size when it is made"`
+	Limit   size   `yaml:"limit" doc:"the pool's largest size"`
+	Reserve size   `yaml:"reserve" doc:"what the pool leaves free on the filesystem below"`
+}
+
 func openBtrfs(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	var o struct {
-		Path    string `yaml:"path"`    // a folder of an existing btrfs filesystem, instead of all the others
-		File    string `yaml:"file"`    // the pool's file
-		Mount   string `yaml:"mount"`   // where the pool is mounted
-		Initial size   `yaml:"initial"` // its size when it is made
-		Limit   size   `yaml:"limit"`   // its largest size
-		Reserve size   `yaml:"reserve"` // what it leaves free on the filesystem below
-	}
+	var o btrfsOptions
 	if err := options(&o); err != nil {
 		return nil, err
 	}
@@ -86,7 +89,7 @@ func openBtrfs(ctx context.Context, options func(any) error, log *slog.Logger) (
 
 func openMem(_ context.Context, options func(any) error, _ *slog.Logger) (backend.Driver, error) {
 	o := struct {
-		Total size `yaml:"total"`
+		Total size `yaml:"total" doc:"how much it pretends to have room for"`
 	}{Total: 1 << 40}
 	if err := options(&o); err != nil {
 		return nil, err
@@ -94,11 +97,13 @@ func openMem(_ context.Context, options func(any) error, _ *slog.Logger) (backen
 	return mem.New(int64(o.Total)), nil
 }
 
+type zfsOptions struct {
+	Pool      string `yaml:"pool" doc:"a pool, or a filesystem in one"`
+	MountRoot string `yaml:"mount_root" doc:"where heads are mounted while they are made"`
+}
+
 func openZFS(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	var o struct {
-		Pool      string `yaml:"pool"`       // a pool, or a filesystem in one
-		MountRoot string `yaml:"mount_root"` // where heads are mounted while they are made
-	}
+	var o zfsOptions
 	if err := options(&o); err != nil {
 		return nil, err
 	}

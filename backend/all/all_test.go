@@ -8,7 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -75,6 +78,23 @@ func TestOpenLoopback(t *testing.T) {
 			t.Errorf("Open(%s) = nil; want an error", options)
 		}
 	}
+}
+
+func TestOpenExternal(t *testing.T) {
+	for options, want := range map[string]string{
+		"{}": "socket", "socket: run/x": "absolute path", "{socket: /run/x, timeout: soon}": "timeout", "{socket: /run/x, timeout: 1ms}": "timeout",
+		"{socket: /run/x, retries: 3}": "retries",
+	} {
+		if _, err := open(t, "external", options); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Open(external, %s) = %v; want an error about %s", options, err, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		if _, err := open(t, "external", "socket: /nowhere/x"); !errors.Is(err, backend.ErrTemporary) || time.Since(begin) < 5*time.Second {
+			t.Errorf("Open without a driver = %v after %s; want %v after a while", err, time.Since(begin), backend.ErrTemporary)
+		}
+	})
 }
 
 func TestNames(t *testing.T) {

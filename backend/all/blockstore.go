@@ -17,11 +17,11 @@ import (
 
 // blockStore says where a block store is and who it is.
 type blockStore struct {
-	Store        string         `yaml:"store"`        // host or host:port
-	Host         cluster.NodeID `yaml:"storage_host"` // the node that its certificate names; empty: it has the control service's
-	Certificates string         `yaml:"certificates"` // the folder of what this node shows it; the agent's own when empty
-	Reconnect    string         `yaml:"reconnect"`    // how long requests wait for a store that is away
-	Filesystem   string         `yaml:"filesystem"`   // of new volumes
+	Store        string         `yaml:"store" doc:"the block store's host, or host:port"`
+	Host         cluster.NodeID `yaml:"storage_host" doc:"the node that the store's certificate names; otherwise it has the control service's"`
+	Certificates string         `yaml:"certificates" doc:"the folder of what this node shows the store; otherwise the agent's own"`
+	Reconnect    string         `yaml:"reconnect" doc:"how long requests wait for a store that is away"`
+	Filesystem   string         `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
 }
 
 func (n Node) openNBD(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {

@@ -18,12 +18,14 @@ func overStore(ctx context.Context, store backend.Volumes, filesystem string, lo
 	return block.New(ctx, store, block.Config{Filesystem: filesystem, Around: around, Log: log})
 }
 
+type loopbackOptions struct {
+	Root       string `yaml:"root_path" doc:"the folder that all nodes share"`
+	Machine    string `yaml:"compute_instance_id" doc:"this node's name in it; the node's UUID when empty"`
+	Filesystem string `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+}
+
 func (n Node) openLoopback(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
-	var o struct {
-		Root       string `yaml:"root_path"`           // the folder that all nodes share
-		Machine    string `yaml:"compute_instance_id"` // this node's name in it; the node's UUID when empty
-		Filesystem string `yaml:"filesystem"`          // of new volumes
-	}
+	var o loopbackOptions
 	if err := options(&o); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,16 @@ func (s *size) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String writes it as it may be written in agent.yml.
+func (s size) String() string {
+	for _, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if n := size(units()[strings.ToLower(unit)]); s >= n && s%n == 0 {
+			return strconv.FormatInt(int64(s/n), 10) + unit
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
 func units() map[string]int64 {
 	return map[string]int64{
 		"": 1, "b": 1,

@@ -26,10 +26,13 @@ const (
 func (d *Driver) Machine() string { return d.machine }
 
 // Abilities says what the store behind can do.
-func (d *Driver) Abilities() cluster.Capabilities {
-	evicter, fences := backend.VolumesAs[backend.Evicter](d.store)
+func (d *Driver) Abilities() cluster.Capabilities { return AbilitiesOver(d.store) }
+
+// AbilitiesOver says what a driver over a store can do.
+func AbilitiesOver(store backend.Volumes) cluster.Capabilities {
+	evicter, fences := backend.VolumesAs[backend.Evicter](store)
 	fences = fences && evicter.Fences()
-	_, grows := backend.VolumesAs[backend.Grower](d.store)
+	_, grows := backend.VolumesAs[backend.Grower](store)
 	return cluster.Capabilities{Attaches: true, Fences: fences, Resizes: grows}
 }
 

@@ -134,6 +134,9 @@ func (d *Driver) Stats() []backend.OpStats { return d.count.stats() }
 // Refresh lets the next listing ask the store.
 func (d *Driver) Refresh() { d.listing.expire() }
 
+// Reach lists the store now.
+func (d *Driver) Reach(ctx context.Context) error { return d.listing.refresh(ctx) }
+
 // notice lets the next listing ask the store after a call of it failed, unless the volume is only in use.
 func (d *Driver) notice(ctx context.Context, call backend.StoreCall, do func(context.Context) error) error {
 	err := do(ctx)

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/flocker-project/flocker/backend/userdev"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 func TestParallelWritesArriveAsTheyWereWritten(t *testing.T) {
 	tools(t)
 	volume, devices := newDisk(t, writers*area), openDevices(t)
-	how, err := devices.Check(t.Context())
+	how, err := userdev.Check(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

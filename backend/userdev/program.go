@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,8 +17,11 @@ import (
 	"github.com/flocker-project/flocker/internal/run"
 )
 
-// serverProgram speaks to a volume's server and shows the volume as a file.
-const serverProgram = "qemu-storage-daemon"
+// Program speaks to a volume's server and shows the volume as a file.
+const Program = "qemu-storage-daemon"
+
+// Packages are where it comes from.
+const Packages = "qemu-utils (before Debian 13 qemu-system-common)"
 
 // node is the only one of each server.
 const node = "volume"
@@ -61,14 +63,18 @@ var versionForm = regexp.MustCompile(`^qemu-storage-daemon version (\d+)\.(\d+)\
 func (p *program) version(ctx context.Context) (version, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	file, err := find(serverProgram)
+	path, err := run.Find(Program)
+	if err != nil {
+		return version{}, fmt.Errorf("%w (Debian package %s)", err, Packages)
+	}
+	file, err := os.Stat(path)
 	if err != nil {
 		return version{}, err
 	}
 	if p.file != nil && os.SameFile(p.file, file) && p.file.ModTime().Equal(file.ModTime()) && p.file.Size() == file.Size() {
 		return p.known, nil
 	}
-	out, err := run.Command(ctx, serverProgram, "--version").Output()
+	out, err := run.Command(ctx, Program, "--version").Output()
 	if err != nil {
 		return version{}, err
 	}
@@ -83,29 +89,19 @@ func (p *program) version(ctx context.Context) (version, error) {
 func parseVersion(text string) (v version, err error) {
 	digits := versionForm.FindStringSubmatch(text)
 	if digits == nil {
-		return v, fmt.Errorf("%s tells no version: %q", serverProgram, text)
+		return v, fmt.Errorf("%s tells no version: %q", Program, text)
 	}
 	for i, d := range digits[1:] {
 		if v[i], err = strconv.Atoi(d); err != nil {
-			return v, fmt.Errorf("%s tells no version: %w", serverProgram, err)
+			return v, fmt.Errorf("%s tells no version: %w", Program, err)
 		}
 	}
 	return v, nil
 }
 
-// find looks a program up as the shell does.
-func find(name string) (os.FileInfo, error) {
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return info, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: %s (Debian package qemu-utils, before Debian 13 qemu-system-common)", run.ErrNotInstalled, name)
-}
-
 // Check says which program serves devices here and how they are used, for an operator to read.
-func (d *Devices) Check(ctx context.Context) (string, error) {
-	v, err := d.program.version(ctx)
+func Check(ctx context.Context) (string, error) {
+	v, err := new(program).version(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -113,7 +109,7 @@ func (d *Devices) Check(ctx context.Context) (string, error) {
 	if v.holdsParallelWrites() {
 		how = "with direct I/O"
 	}
-	return fmt.Sprintf("%s %s, %s: %s", serverProgram, v, how, v.reason()), nil
+	return fmt.Sprintf("%s %s, %s: %s", Program, v, how, v.reason()), nil
 }
 
 // serve starts the server and returns once the volume's file is there. The server goes on
@@ -123,7 +119,7 @@ func (d *Devices) serve(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	return run.Scoped(ctx, serverProgram, args...).Run()
+	return run.Scoped(ctx, Program, args...).Run()
 }
 
 // arguments are those of the server. Its export's path is in them, by which its process is found again.

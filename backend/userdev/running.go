@@ -37,6 +37,6 @@ func (d *Devices) ours(file string) (id string, ours bool) {
 func (d *Devices) servers(id string) ([]run.Process, error) {
 	export := d.export(id)
 	return run.Processes(func(args []string) bool {
-		return filepath.Base(args[0]) == serverProgram && slices.Contains(args, export)
+		return filepath.Base(args[0]) == Program && slices.Contains(args, export)
 	})
 }

@@ -176,7 +176,7 @@ func (d *Devices) start(ctx context.Context, spec Spec) (string, error) {
 		}
 	}
 	d.log.Info("user-space block device started", "volume", spec.ID, "device", device,
-		"program", serverProgram, "version", version.String(), "direct_io", direct, "reason", version.reason())
+		"program", Program, "version", version.String(), "direct_io", direct, "reason", version.reason())
 	return device, nil
 }
 

@@ -108,7 +108,10 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 		Node: creds.Identity().Node, Self: self, Link: link,
 		Pool: pool, Engine: engine, Network: network.New(log), Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode},
-		IPv6:  sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
+		IPv6: sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
+		Checks: func(ctx context.Context, reached error) []api.Check {
+			return append([]api.Check{all.Reached(conf.backend(), reached)}, all.Check(ctx, conf.backend(), conf.backendOptions)...)
+		},
 		Fault: o.fault(), Log: log,
 	})
 	var lc net.ListenConfig

@@ -98,9 +98,11 @@ func findUserConfig() (userConfig, error) {
 			return config, err
 		}
 	}
-	return userConfig{}, fmt.Errorf("no cluster is known: there is no %s; make one with \"flocker init\", or copy ~/.flocker from where that was done, or give --control and --certs",
-		filepath.Join(folders[0], userConfigFile))
+	return userConfig{}, fmt.Errorf("%w: there is no %s; make one with \"flocker init\", or copy ~/.flocker from where that was done, or give --control and --certs",
+		errNoCluster, filepath.Join(folders[0], userConfigFile))
 }
+
+var errNoCluster = errors.New("no cluster is known")
 
 func withPort(host string) string {
 	if _, _, err := net.SplitHostPort(host); err == nil {

@@ -44,6 +44,7 @@ type node struct {
 	mounts string // folder of datasets
 
 	docker atomic.Bool // away
+	broken atomic.Bool // its storage
 
 	mu      sync.Mutex
 	boot    string
@@ -64,6 +65,8 @@ const (
 	hangs             // it runs and never listens
 	refuses           // it does not even start
 )
+
+var errBroken = errors.New("the disk does not answer")
 
 var errAway = errors.New("cannot connect to the Docker daemon")
 

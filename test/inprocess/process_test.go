@@ -50,9 +50,15 @@ func (n *node) start() {
 	link := api.NewAgentClient([]string{n.uplink.address()}, pki.ClientTLS(n.creds, pki.ExpectControl()))
 	peers := api.NewPeerClient(toNode)
 	storage := &fault.Driver{
-		Inner:  n.disk,
-		Before: func(op string, _ cluster.DatasetID) error { p.begin(op); return nil },
-		After:  func(string, cluster.DatasetID) error { p.after(); return nil },
+		Inner: n.disk,
+		Before: func(op string, _ cluster.DatasetID) error {
+			p.begin(op)
+			if n.broken.Load() {
+				return errBroken
+			}
+			return nil
+		},
+		After: func(string, cluster.DatasetID) error { p.after(); return nil },
 	}
 	a := agent.New(agent.Config{
 		Node: n.id,
@@ -64,6 +70,9 @@ func (n *node) start() {
 		Pool:   backend.NewPool(storage, backend.Options{Name: "mem", MountRoot: n.mounts}),
 		Engine: engine{n.engine, p}, Network: wires{n.net, p}, IPv6: func() error { return nil }, Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode, DialNet: p.dial},
+		Checks: func(_ context.Context, reached error) []api.Check {
+			return []api.Check{{Name: "store", OK: reached == nil}}
+		},
 		Fault: func(point string) {
 			p.pass()
 			n.w.log.of(n.name).Debug("point", "name", point)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package backendtest
+package contract
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +29,7 @@ type networkDriver interface {
 type asker interface {
 	Stats() []backend.OpStats
 	Refresh()
+	Reach(ctx context.Context) error
 }
 
 // volumeNode is a node that uses a store through backend/block.
@@ -37,17 +37,18 @@ type volumeNode struct {
 	networkDriver
 	store Store
 	index int
-	t     *testing.T
+	t     T
 	root  string
 }
 
 // nodeOf opens a node's driver as a process that starts there does.
-func nodeOf(t *testing.T, s Store, i int) *volumeNode {
+func nodeOf(t T, s Store, i int) *volumeNode {
 	t.Helper()
+	needsMachine(t, s, i)
 	return nodeOver(t, s, i, s.Machine(t, i))
 }
 
-func nodeOver(t *testing.T, s Store, i int, store backend.Volumes) *volumeNode {
+func nodeOver(t T, s Store, i int, store backend.Volumes) *volumeNode {
 	t.Helper()
 	n := &volumeNode{store: s, index: i, t: t, root: s.Mounts(t)}
 	n.layer(store)
@@ -199,8 +200,8 @@ func (n *volumeNode) calls() (all int, lists int) {
 	return all, lists
 }
 
-func testNodes(t *testing.T, s Store) {
-	t.Run("CreateMakesAnAttachedHead", func(t *testing.T) {
+func testNodes(t T, s Store) {
+	t.Run("CreateMakesAnAttachedHead", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := n.created()
 		n.must(n.Create(t.Context(), n.spec(id)))
@@ -217,7 +218,7 @@ func testNodes(t *testing.T, s Store) {
 		n.must(n.Create(t.Context(), n.spec(id)))
 		n.has(id, "first")
 	})
-	t.Run("ThereAndBackAgain", func(t *testing.T) {
+	t.Run("ThereAndBackAgain", func(t T) {
 		a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
 		id := a.mounted()
 		from, to := a, b
@@ -236,7 +237,7 @@ func testNodes(t *testing.T, s Store) {
 		}
 		from.giveUp(id)
 	})
-	t.Run("GivenUpTwiceAndTakenTwice", func(t *testing.T) {
+	t.Run("GivenUpTwiceAndTakenTwice", func(t T) {
 		a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
 		id := a.mounted()
 		a.giveUp(id)
@@ -246,7 +247,7 @@ func testNodes(t *testing.T, s Store) {
 		b.has(id, "first")
 		b.giveUp(id)
 	})
-	t.Run("DestroyDetachesAndAgain", func(t *testing.T) {
+	t.Run("DestroyDetachesAndAgain", func(t T) {
 		a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
 		id := a.mounted()
 		a.refused("Destroy while mounted", a.Destroy(t.Context(), id), backend.ErrBusy)
@@ -260,7 +261,7 @@ func testNodes(t *testing.T, s Store) {
 			}
 		}
 	})
-	t.Run("ItSaysWhatTheStoreCanDo", func(t *testing.T) {
+	t.Run("ItSaysWhatTheStoreCanDo", func(t T) {
 		n := nodeOf(t, s, 0)
 		evicter, fences := backend.VolumesAs[backend.Evicter](s.Machine(t, 0))
 		fences = fences && evicter.Fences()
@@ -274,8 +275,8 @@ func testNodes(t *testing.T, s Store) {
 	})
 }
 
-func testNodesEpochs(t *testing.T, s Store) {
-	t.Run("EpochsGoUpOnly", func(t *testing.T) {
+func testNodesEpochs(t T, s Store) {
+	t.Run("EpochsGoUpOnly", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := n.created()
 		n.must(n.SetEpoch(t.Context(), id, 5, ""))
@@ -289,7 +290,7 @@ func testNodesEpochs(t *testing.T, s Store) {
 			t.Errorf("epoch = %d; want 6", c.Epoch)
 		}
 	})
-	t.Run("AnEpochIsOnTheDeviceAndHoldsNothing", func(t *testing.T) {
+	t.Run("AnEpochIsOnTheDeviceAndHoldsNothing", func(t T) {
 		a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
 		id := a.created()
 		a.must(a.SetEpoch(t.Context(), id, 7, ""))
@@ -305,8 +306,8 @@ func testNodesEpochs(t *testing.T, s Store) {
 	})
 }
 
-func testNodesRefuse(t *testing.T, s Store) {
-	t.Run("WhatIsNotThere", func(t *testing.T) {
+func testNodesRefuse(t T, s Store) {
+	t.Run("WhatIsNotThere", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := newDataset()
 		n.refused("Attach", n.Attach(t.Context(), id), backend.ErrNotFound)
@@ -315,7 +316,7 @@ func testNodesRefuse(t *testing.T, s Store) {
 		n.refused("Detach", n.Detach(t.Context(), id), backend.ErrNotFound)
 		n.must(errors.Join(n.Unmount(t.Context(), id), n.Released(t.Context(), id, ""), n.Destroy(t.Context(), id)))
 	})
-	t.Run("WhatIsNotAttached", func(t *testing.T) {
+	t.Run("WhatIsNotAttached", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := n.created()
 		n.must(n.Detach(t.Context(), id))
@@ -323,7 +324,7 @@ func testNodesRefuse(t *testing.T, s Store) {
 		n.refused("Mount", n.Mount(t.Context(), id, n.path(id)), backend.ErrNotAttached)
 		n.must(errors.Join(n.Unmount(t.Context(), id), n.Released(t.Context(), id, ""), n.Detach(t.Context(), id)))
 	})
-	t.Run("WhatAnotherHas", func(t *testing.T) {
+	t.Run("WhatAnotherHas", func(t T) {
 		a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
 		id := a.mounted()
 		b.refused("Attach", b.Attach(t.Context(), id), backend.ErrBusy)
@@ -333,7 +334,7 @@ func testNodesRefuse(t *testing.T, s Store) {
 		a.has(id, "first")
 		a.write(id, "second")
 	})
-	t.Run("WhatIsInUse", func(t *testing.T) {
+	t.Run("WhatIsInUse", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := n.mounted()
 		n.refused("Released", n.Released(t.Context(), id, ""), backend.ErrBusy)
@@ -354,7 +355,7 @@ func testNodesRefuse(t *testing.T, s Store) {
 		n.must(claim.Close())
 		n.must(n.Released(t.Context(), id, ""))
 	})
-	t.Run("AnothersPath", func(t *testing.T) {
+	t.Run("AnothersPath", func(t T) {
 		n := nodeOf(t, s, 0)
 		one, two := n.mounted(), n.created()
 		n.refused("Mount", n.Mount(t.Context(), two, n.path(one)), backend.ErrBusy)
@@ -363,8 +364,8 @@ func testNodesRefuse(t *testing.T, s Store) {
 	})
 }
 
-func testNodesTampered(t *testing.T, s Store) {
-	t.Run("AVolumeThatVanished", func(t *testing.T) {
+func testNodesTampered(t T, s Store) {
+	t.Run("AVolumeThatVanished", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := n.created()
 		n.must(n.Detach(t.Context(), id))
@@ -378,7 +379,7 @@ func testNodesTampered(t *testing.T, s Store) {
 			t.Errorf("List = %+v; want nothing", c)
 		}
 	})
-	t.Run("TwoVolumesOfOneDataset", func(t *testing.T) {
+	t.Run("TwoVolumesOfOneDataset", func(t T) {
 		n := nodeOf(t, s, 0)
 		id := n.mounted()
 		v := backend.Volume{ID: n.copy(id).Volume, Dataset: id, Size: s.Smallest()}
@@ -397,7 +398,7 @@ func testNodesTampered(t *testing.T, s Store) {
 		n.refused("SetEpoch", n.SetEpoch(t.Context(), id, 2, ""), backend.ErrExists)
 		n.must(n.Detach(t.Context(), id))
 		n.refused("Attach", n.Attach(t.Context(), id), backend.ErrExists)
-		all, err := s.Machine(t, 1).List(t.Context())
+		all, err := second(t, s).List(t.Context())
 		n.must(err)
 		if len(all) != 2 {
 			t.Errorf("List = %+v; want both volumes", all)

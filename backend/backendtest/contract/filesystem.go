@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package backendtest
+package contract
 
 import (
 	"os"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,7 +11,7 @@ import (
 func syncFilesystem(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
 
 // room is the size of a mounted filesystem.
-func room(t *testing.T, path string) int64 {
+func room(t T, path string) int64 {
 	t.Helper()
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
