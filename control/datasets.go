@@ -108,6 +108,9 @@ func (s *Service) ChangeDataset(ctx context.Context, by, ref string, c api.Datas
 		if err := n.Validate(); err != nil {
 			return err
 		}
+		if err := d.mayResize(ctx, n); err != nil {
+			return err
+		}
 		return d.putDataset(n)
 	})
 	if err != nil {
@@ -116,6 +119,39 @@ func (s *Service) ChangeDataset(ctx context.Context, by, ref string, c api.Datas
 	n.Revision = max(n.Revision, rev)
 	s.log.Info("dataset changed", "dataset", n.ID, "name", n.Name, "size", n.Size, "by", by)
 	return n, nil
+}
+
+// mayResize refuses a limit that the owner's storage cannot have, by what is known of it. What changes afterwards its agent finds out.
+func (d *draft) mayResize(ctx context.Context, n cluster.Dataset) error {
+	storage, c, err := d.stored(ctx, n)
+	if err != nil || !n.Born {
+		return err
+	}
+	can, refused := storage.Capabilities, ""
+	switch {
+	case !can.Resizes:
+		refused = fmt.Sprintf("the storage %s of node %s cannot change a dataset's size", storage.Backend, d.nodes[n.Owner].Name)
+	case can.Attaches && n.Size == 0:
+		refused = "a volume of network storage always has a limit"
+	case can.Attaches && n.Size < c.Size:
+		refused = fmt.Sprintf("its volume has %s, and a volume of network storage never becomes smaller", cluster.FormatSize(c.Size))
+	case n.Size > 0 && n.Size < c.Used:
+		refused = fmt.Sprintf("%s of it are in use, which is more than %s", cluster.FormatSize(c.Used), cluster.FormatSize(n.Size))
+	}
+	if refused == "" {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", refused, cluster.ErrPrecondition)
+}
+
+// stored is what the owner of a dataset last said of its storage and of its copy; both are empty until it has.
+func (d *draft) stored(ctx context.Context, n cluster.Dataset) (cluster.Storage, cluster.Copy, error) {
+	seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.Owner))
+	if ignoreNotFound(err) != nil {
+		return cluster.Storage{}, cluster.Copy{}, err
+	}
+	c, err := store.Get(ctx, d.tx, store.Copies(n.Owner).Under(string(n.ID)))
+	return seen.Storage, c, ignoreNotFound(err)
 }
 
 // DeleteDataset asks for the destruction of all copies. It is refused while an

@@ -103,8 +103,10 @@ func datasetInspectCommand() *cobra.Command {
 
 func datasetResizeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "resize DATASET SIZE",
-		Short:             "Change a dataset's limit, or take it away",
+		Use:   "resize DATASET SIZE",
+		Short: "Change a dataset's limit, or take it away",
+		Long: `Change a dataset's limit, or take it away, while it is mounted and written to. On a node's own disks it may become smaller, but
+not smaller than what is in use. A volume of network storage grows with the filesystem on it, and never becomes smaller.`,
 		Example:           "  flocker dataset resize pgdata 20G\n  flocker dataset resize pgdata none",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeArgs(datasetNames),

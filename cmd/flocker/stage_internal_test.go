@@ -160,7 +160,10 @@ func (a *actor) act(ctx context.Context) error {
 		return err
 	}
 	o := cluster.Observed{
-		Node: a.id, BootID: a.boot, Storage: cluster.Storage{Backend: "mem", Free: 1 << 30, Total: 2 << 30},
+		Node: a.id, BootID: a.boot, Storage: cluster.Storage{
+			Backend: "mem", Free: 1 << 30, Total: 2 << 30,
+			Capabilities: cluster.Capabilities{Replicates: true, Snapshots: true, Resizes: true},
+		},
 		Copies: map[cluster.DatasetID]cluster.Copy{}, Containers: map[string]cluster.Container{},
 	}
 	epochs, images := map[cluster.DatasetID]cluster.Epoch{}, map[string]string{}
