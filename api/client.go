@@ -104,6 +104,24 @@ func (c *Client) DeleteDataset(ctx context.Context, ref string) (cluster.Dataset
 	return send[cluster.Dataset](ctx, c, http.MethodDelete, nil, false, "datasets", ref)
 }
 
+// CreateSnapshots asks for a snapshot of a dataset, or of all of an application; with an id it may be repeated.
+func (c *Client) CreateSnapshots(ctx context.Context, r SnapshotRequest) ([]SnapshotInfo, error) {
+	return send[[]SnapshotInfo](ctx, c, http.MethodPost, r, r.ID != "", "snapshots")
+}
+
+// Snapshots lists those of a dataset, or of all where it is empty.
+func (c *Client) Snapshots(ctx context.Context, dataset string) ([]SnapshotInfo, error) {
+	if dataset == "" {
+		return get[[]SnapshotInfo](ctx, c, "snapshots")
+	}
+	return get[[]SnapshotInfo](ctx, c, "datasets", dataset, "snapshots")
+}
+
+// DeleteSnapshot removes one.
+func (c *Client) DeleteSnapshot(ctx context.Context, dataset, snapshot string) (SnapshotInfo, error) {
+	return send[SnapshotInfo](ctx, c, http.MethodDelete, nil, false, "datasets", dataset, "snapshots", snapshot)
+}
+
 // Deploy makes applications and their datasets as described. It may be repeated.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (DeployReply, error) {
 	return send[DeployReply](ctx, c, http.MethodPost, r, !r.CreateOnly, "deploy")

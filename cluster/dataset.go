@@ -21,7 +21,10 @@ type Dataset struct {
 	Born bool `json:"born,omitempty"`
 	// Adopt names the snapshot of which the owner makes its head after a fail-over that loses, with consent, what
 	// came later. Without it an owner that misses its head waits.
-	Adopt   string    `json:"adopt,omitempty"`
+	Adopt string `json:"adopt,omitempty"`
+	// Snapshots are those that somebody asked to keep, in the order in which they were asked for.
+	Snapshots []KeptSnapshot `json:"snapshots,omitempty"`
+
 	Deleted bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
 	Created time.Time `json:"created,omitzero"`
 	// Revision is the store's revision of this record; the store sets it.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -165,7 +166,7 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 }
 
 // birth notes that the owner has a copy: from now on the dataset is never made
-// anew, and what a fail-over named to be adopted has been.
+// anew, what a fail-over named to be adopted has been, and snapshots that were removed and are gone are forgotten.
 func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Copy, backend string) error {
 	key := store.Datasets.Under(string(c.Dataset))
 	d, err := store.Get(ctx, tx, key)
@@ -173,9 +174,11 @@ func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Cop
 		return nil
 	}
 	adopted := d.Adopt != "" && c.Epoch == d.Epoch
-	if err != nil || d.Owner != node || (d.Born && !adopted) {
+	gone := func(k cluster.KeptSnapshot) bool { return k.Removed && (k.Taken == nil || !c.Held(*k.Taken)) }
+	if err != nil || d.Owner != node || (d.Born && !adopted && !slices.ContainsFunc(d.Snapshots, gone)) {
 		return err
 	}
+	d = d.WithoutSnapshots(gone)
 	if !d.Born {
 		d.Born, d.Backend = true, backend
 	}

@@ -80,6 +80,8 @@ func (v view) run(a cluster.Application, k cluster.Container, here bool) Step {
 		return wait(foreign)
 	case !here && v.homeless(a) != "":
 		return wait(v.homeless(a))
+	case v.together(a) != nil:
+		return v.together(a)
 	case !here:
 		return CreateContainer{Application: a.Name}
 	case k.Spec != a.SpecHash():

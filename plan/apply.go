@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -50,6 +51,12 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) {
 			c.Snapshots = slices.DeleteFunc(slices.Clone(c.Snapshots), func(o cluster.Snapshot) bool { return o.Name == s.Snapshot })
 		})
+	case TakeSnapshot:
+		took(observed, s)
+	case TakeTogether:
+		for _, one := range s.Snapshots {
+			took(observed, one)
+		}
 	case CreateContainer:
 		a := desired.Applications[s.Application]
 		observed.Containers[s.Application] = cluster.Container{
@@ -73,6 +80,13 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	case RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return observed
+}
+
+func took(o cluster.Observed, s TakeSnapshot) {
+	onCopy(o, s.Dataset, func(c *cluster.Copy) {
+		name := fmt.Sprintf("e%d-s%d", s.Epoch, s.Serial)
+		c.Snapshots = append(slices.Clone(c.Snapshots), cluster.Snapshot{Name: name, ID: name, Epoch: s.Epoch, Serial: s.Serial})
+	})
 }
 
 func mapOf[K comparable, V any](m map[K]V) map[K]V {

@@ -76,6 +76,9 @@ func (v view) own(d cluster.Dataset, c cluster.Copy) Step {
 	case v.seen.Storage.Capabilities.Resizes && !fits(c.Size, d.Size):
 		return Resize{Dataset: d.ID, Size: d.Size}
 	}
+	if s := v.snapshotAsked(d, c); s != nil {
+		return s
+	}
 	return v.prune(d, c)
 }
 

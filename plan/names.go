@@ -24,6 +24,8 @@ func (s DropHead) Object() string        { return DatasetObject(s.Dataset) }
 func (s DestroyCopy) Object() string     { return DatasetObject(s.Dataset) }
 func (s Resize) Object() string          { return DatasetObject(s.Dataset) }
 func (s PruneSnapshot) Object() string   { return DatasetObject(s.Dataset) }
+func (s TakeSnapshot) Object() string    { return DatasetObject(s.Dataset) }
+func (s TakeTogether) Object() string    { return ApplicationObject(s.Application) }
 func (s CreateContainer) Object() string { return ApplicationObject(s.Application) }
 func (s StartContainer) Object() string  { return ApplicationObject(s.Application) }
 func (s StopContainer) Object() string   { return ApplicationObject(s.Application) }
@@ -48,6 +50,8 @@ func (DropHead) Kind() string        { return "drop-head" }
 func (DestroyCopy) Kind() string     { return "destroy-copy" }
 func (Resize) Kind() string          { return "resize" }
 func (PruneSnapshot) Kind() string   { return "prune-snapshot" }
+func (TakeSnapshot) Kind() string    { return "take-snapshot" }
+func (TakeTogether) Kind() string    { return "take-snapshots-together" }
 func (CreateContainer) Kind() string { return "create-container" }
 func (StartContainer) Kind() string  { return "start-container" }
 func (StopContainer) Kind() string   { return "stop-container" }
@@ -72,6 +76,8 @@ func (DropHead) step()        {}
 func (DestroyCopy) step()     {}
 func (Resize) step()          {}
 func (PruneSnapshot) step()   {}
+func (TakeSnapshot) step()    {}
+func (TakeTogether) step()    {}
 func (CreateContainer) step() {}
 func (StartContainer) step()  {}
 func (StopContainer) step()   {}

@@ -25,8 +25,8 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 		return v.mayHush(s.Application)
 	case StopContainer:
 		return v.mayHush(s.Application)
-	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
-		StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
+	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+		TakeTogether, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return !v.fenced() && v.mayDo(step)
 }
@@ -53,8 +53,14 @@ func (v view) mayDo(step Step) bool {
 	case DestroyCopy:
 		d := v.desired.Datasets[s.Dataset]
 		return d.Deleted && (!v.attaches() || d.Owner == v.me && v.twin() == "")
-	case Resize, PruneSnapshot:
+	case Resize:
 		return true
+	case PruneSnapshot:
+		return v.mayPrune(s)
+	case TakeSnapshot:
+		return v.mayTake(s)
+	case TakeTogether:
+		return !slices.ContainsFunc(s.Snapshots, func(one TakeSnapshot) bool { return !v.mayTake(one) })
 	case CreateContainer:
 		return v.mayCreateContainer(s.Application)
 	case StartContainer:
@@ -267,8 +273,8 @@ func (v view) mayMove(step Step) bool {
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveHandedOver }
 	case CleanMove:
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveCommitted }
-	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
-		StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
+	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+		TakeTogether, CreateContainer, StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
 	}
 	m, r, known := v.part(id)
 	return known && allowed(m, r)

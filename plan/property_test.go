@@ -4,6 +4,7 @@ package plan_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,8 +32,47 @@ func TestAnythingGivesAtMostOnePermittedStepForEachObject(t *testing.T) {
 			}
 			writable(t, d, o, s)
 			alone(t, d, o, s)
+			keeping(t, d, o, s)
 		}
 	})
+}
+
+// keeping is that what somebody asked to keep is pruned by nobody, and that what is taken to be kept is of the owner's
+// own head, outside moves, with a lineage of its own.
+func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
+	switch s := s.(type) {
+	case plan.PruneSnapshot:
+		for _, k := range d.Datasets[s.Dataset].Snapshots {
+			if k.Taken != nil && k.Taken.Name == s.Snapshot && !k.Removed {
+				t.Fatalf("%+v prunes what %+v keeps", s, k)
+			}
+		}
+	case plan.TakeSnapshot:
+		taking(t, d, o, s)
+	case plan.TakeTogether:
+		for _, one := range s.Snapshots {
+			taking(t, d, o, one)
+		}
+		if d.Applications[s.Application].Move != "" {
+			t.Fatalf("%+v pauses what moves", s)
+		}
+	default:
+	}
+}
+
+func taking(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.TakeSnapshot) {
+	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
+	if x.Owner != o.Node || x.Move != "" || !c.Head || c.Epoch != x.Epoch || c.Scratch != "" || s.Epoch != x.Epoch {
+		t.Fatalf("%+v of %+v, copy %+v", s, x, c)
+	}
+	if slices.ContainsFunc(c.Snapshots, func(has cluster.Snapshot) bool { return has.Epoch == s.Epoch && has.Serial >= s.Serial }) {
+		t.Fatalf("%+v is not newer than all in %+v", s, c)
+	}
+	for _, k := range x.Snapshots {
+		if k.ID == s.ID && (k.Taken != nil || k.Removed) {
+			t.Fatalf("%+v takes what is taken or removed: %+v", s, k)
+		}
+	}
 }
 
 // alone is that of two nodes with one name in network storage neither reaches for a volume or gives one back.
@@ -128,7 +168,8 @@ func TestStepsComeToAnEnd(t *testing.T) {
 			left := 0
 			for _, s := range plan.Next(d, o) {
 				switch s.(type) {
-				case plan.Wait, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+				case plan.Wait, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove,
+					plan.TakeSnapshot, plan.TakeTogether: // these end with a change of the store
 				default:
 					o = plan.Apply(d, o, s)
 					left++

@@ -86,6 +86,25 @@ type PruneSnapshot struct {
 	Snapshot string            `json:"snapshot"`
 }
 
+// TakeSnapshot takes a snapshot that somebody asked to keep.
+type TakeSnapshot struct {
+	Dataset cluster.DatasetID  `json:"dataset"`
+	ID      cluster.SnapshotID `json:"id"`
+	// Epoch and Serial are the lineage that it gets.
+	Epoch  cluster.Epoch `json:"epoch"`
+	Serial uint64        `json:"serial"`
+	// Quiesce names the applications whose hooks run before.
+	Quiesce []string `json:"quiesce,omitempty"`
+}
+
+// TakeTogether takes snapshots of an application's datasets at one instant: while it is paused, where it runs.
+type TakeTogether struct {
+	Application string         `json:"application"`
+	Group       string         `json:"group"`
+	Snapshots   []TakeSnapshot `json:"snapshots"`
+	Quiesce     bool           `json:"quiesce,omitempty"` // the application's hook runs before
+}
+
 // CreateContainer fetches the image where needed and makes the container.
 type CreateContainer struct {
 	Application string `json:"application"`

@@ -159,7 +159,7 @@ remove the application first.`,
 				}
 				removed = append(removed, d)
 				if !p.json {
-					err = p.say("dataset %s is being destroyed", d.Name)
+					err = p.say("dataset %s is being destroyed%s", d.Name, withSnapshots(d))
 				}
 				if err != nil {
 					return err
@@ -168,6 +168,13 @@ remove the application first.`,
 			return p.show(removed, func() error { return nil })
 		}),
 	}
+}
+
+func withSnapshots(d cluster.Dataset) string {
+	if len(d.Snapshots) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", with its %d snapshots", len(d.Snapshots))
 }
 
 func (p printer) datasets(all []api.DatasetInfo, names map[cluster.NodeID]string) error {
@@ -218,6 +225,9 @@ func (p printer) dataset(d api.DatasetInfo) error {
 	t.row("Path:", d.Path)
 	t.row("Limit:", bytesOf(d.Size))
 	t.row("Epoch:", fmt.Sprint(d.Epoch))
+	if len(d.Snapshots) > 0 {
+		t.row("Snapshots:", fmt.Sprintf("%d; see \"flocker snapshot ls %s\"", len(d.Snapshots), d.Name))
+	}
 	t.row("Used by:", strings.Join(d.UsedBy, ", "))
 	for _, key := range slices.Sorted(maps.Keys(d.Metadata)) {
 		t.row("Metadata:", key+"="+d.Metadata[key])

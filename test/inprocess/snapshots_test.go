@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inprocess_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
+)
+
+// keep asks for snapshots and waits until they are taken.
+func (w *world) keep(r api.SnapshotRequest) []api.SnapshotInfo {
+	w.t.Helper()
+	asked, err := w.user.CreateSnapshots(w.t.Context(), r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.taken(asked)
+}
+
+// taken waits until snapshots are taken, and returns them with their files looked for on the owners' disks.
+func (w *world) taken(asked []api.SnapshotInfo) []api.SnapshotInfo {
+	w.t.Helper()
+	now := make([]api.SnapshotInfo, len(asked))
+	w.until("the snapshots are taken", func() bool {
+		for i, a := range asked {
+			all, err := w.user.Snapshots(w.t.Context(), string(a.Dataset))
+			if err != nil {
+				return false
+			}
+			for _, s := range all {
+				if s.ID == a.ID {
+					now[i] = s
+				}
+			}
+			if now[i].State != api.SnapshotTaken || len(now[i].Nodes) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	return now
+}
+
+// kept is the journal in a snapshot on a node.
+func (n *node) kept(s api.SnapshotInfo) string {
+	n.w.t.Helper()
+	files, err := n.disk.SnapshotFiles(s.Dataset, s.Taken.Name)
+	if err != nil {
+		n.w.t.Errorf("snapshot %s of %s on %s: %v", s.Name, s.DatasetName, n.name, err)
+	}
+	return string(files[journal])
+}
+
+// pass lets clients of an application get some answers, if there are any to be had: one snapshot is then later than the others.
+func (w *world) pass(app string) {
+	enough := time.After(300 * time.Millisecond)
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for at := w.ledger.count(app); w.ledger.count(app) < at+3; {
+		select {
+		case <-tick.C:
+		case <-enough:
+			return
+		}
+	}
+}
+
+// One ask for an application gives snapshots of one instant, whoever dies while they are taken, and lets the application
+// go on; each ask is one snapshot.
+func TestAnApplicationsSnapshotsAreOfOneInstant(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	n := w.nodes[0]
+	w.deploy("db", n, 3, nil)
+	const away = 200 * time.Millisecond
+	for i, dies := range []func(){
+		func() { n.at("snapshot", func() { w.pass("db") }) },
+		func() { n.at("Pause", func() { n.current().crash(away) }) },
+		func() { n.at("snapshot", func() { n.current().crash(away) }) },
+		func() { n.at("Unpause", func() { n.current().crash(away) }) },
+		func() { n.at("ReportSnapshots", func() { n.current().crash(away) }) },
+		func() { n.at("ReportSnapshots", func() { w.service.crash(away) }) },
+		func() { n.at("Unpause", func() { n.dockerAway(away) }) },
+	} {
+		name := fmt.Sprintf("keep-%d", i)
+		dies()
+		all := w.keep(api.SnapshotRequest{Application: "db", Name: name})
+		if len(all) != 3 {
+			t.Fatalf("%s: %d snapshots; want one of each dataset", name, len(all))
+		}
+		first := n.kept(all[0])
+		for _, s := range all[1:] {
+			if got := n.kept(s); got != first {
+				t.Errorf("%s: %d bytes in %s, %d in %s: not one instant", name, len(first), all[0].DatasetName, len(got), s.DatasetName)
+			}
+		}
+		w.served("db") // it is not left paused
+	}
+	w.rest()
+	held, _ := n.copyOf(w.dataset("db-0"))
+	if all, err := w.user.Snapshots(t.Context(), "db-0"); err != nil || len(all) != 7 {
+		t.Errorf("%d snapshots of db-0, %v; want 7", len(all), err)
+	}
+	if left := len(held.Snapshots); left > 8 { // one that nobody asked for may be the newest
+		t.Errorf("storage has %d snapshots of db-0: what was taken twice stays", left)
+	}
+}
+
+// What was asked to be kept stays through moves; what is removed goes.
+func TestKeptSnapshotsStayUntilTheyAreRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	home, other := w.nodes[0], w.nodes[1]
+	w.deploy("db", home, 1, nil)
+	first := w.keep(api.SnapshotRequest{Dataset: "db-0", Name: "first"})[0]
+	before := home.kept(first)
+	for _, to := range []*node{other, home, other} {
+		if m := w.move("db", to); m.Phase != cluster.MoveCleaned {
+			t.Fatalf("the move ended as %s: %s", m.Phase, m.Reason)
+		}
+	}
+	if after := home.kept(first); after != before {
+		t.Errorf("the snapshot holds %d bytes, before it was %d", len(after), len(before))
+	}
+	if m := w.move("db", home); m.Phase != cluster.MoveCleaned {
+		t.Fatalf("the move ended as %s: %s", m.Phase, m.Reason)
+	}
+	if _, err := w.user.DeleteSnapshot(t.Context(), "db-0", "first"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the snapshot is gone everywhere", func() bool {
+		all, err := w.user.Snapshots(t.Context(), "db-0")
+		here, _ := home.copyOf(first.Dataset)
+		there, _ := other.copyOf(first.Dataset)
+		return err == nil && len(all) == 0 && !here.Held(*first.Taken) && !there.Held(*first.Taken)
+	})
+	w.rest()
+}
