@@ -65,12 +65,19 @@ func (a *Agent) doSnapshot(ctx context.Context, s plan.Step) error {
 		if err := a.quiesce(ctx, s.Quiesce); err != nil {
 			return err
 		}
+		if s.Still {
+			if err := a.Pool.Released(ctx, s.Dataset, ""); err != nil {
+				return err
+			}
+		}
 		if err := a.take(ctx, asked); err != nil {
 			return err
 		}
 		return a.tellTaken(ctx, asked)
 	case plan.TakeTogether:
 		return a.takeTogether(ctx, s)
+	case plan.Revert:
+		return a.revert(ctx, s)
 	default:
 		return fmt.Errorf("step %s is not about a snapshot", s.Kind())
 	}
@@ -184,6 +191,29 @@ func (a *Agent) tellTaken(ctx context.Context, asked []plan.TakeSnapshot) error 
 		return err
 	}
 	a.taken.forget(asked)
+	a.catchUp(ctx, reply.Revision)
+	return nil
+}
+
+// revert makes the head one of its snapshots, if it is what was kept of it. A head that is that snapshot already was made so by
+// an earlier try, of which control was not told; until then nothing mounts it.
+func (a *Agent) revert(ctx context.Context, s plan.Revert) error {
+	err := a.Pool.Released(ctx, s.Dataset, s.Kept)
+	switch {
+	case err == nil:
+		if err := a.Pool.Revert(ctx, s.Dataset, s.Snapshot); err != nil {
+			return err
+		}
+	case !errors.Is(err, backend.ErrChanged) || a.Pool.Released(ctx, s.Dataset, s.Snapshot) != nil:
+		return fmt.Errorf("roll back to %s: %w", s.Snapshot, err)
+	}
+	_, session := a.mirror.read()
+	reply, err := a.Link.ReportSnapshots(ctx, api.SnapshotReport{
+		Session: session.ID, RolledBack: []api.RolledBack{{Dataset: s.Dataset, Kept: s.ID}},
+	})
+	if err != nil {
+		return err
+	}
 	a.catchUp(ctx, reply.Revision)
 	return nil
 }

@@ -122,6 +122,11 @@ func (c *Client) DeleteSnapshot(ctx context.Context, dataset, snapshot string) (
 	return send[SnapshotInfo](ctx, c, http.MethodDelete, nil, false, "datasets", dataset, "snapshots", snapshot)
 }
 
+// RollBack asks for a dataset to be made what it was in a snapshot.
+func (c *Client) RollBack(ctx context.Context, dataset string, r RollbackRequest) (RollbackReply, error) {
+	return send[RollbackReply](ctx, c, http.MethodPost, r, true, "datasets", dataset, "rollback")
+}
+
 // Deploy makes applications and their datasets as described. It may be repeated.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (DeployReply, error) {
 	return send[DeployReply](ctx, c, http.MethodPost, r, !r.CreateOnly, "deploy")

@@ -42,6 +42,26 @@ type SnapshotInfo struct {
 type SnapshotReport struct {
 	Session string          `json:"session"`
 	Taken   []TakenSnapshot `json:"taken,omitempty"`
+	// RolledBack are the datasets of which the head is the snapshot that was asked for.
+	RolledBack []RolledBack `json:"rolled_back,omitempty"`
+}
+
+// RolledBack names a rollback that is done.
+type RolledBack struct {
+	Dataset cluster.DatasetID  `json:"dataset"`
+	Kept    cluster.SnapshotID `json:"kept"` // what was kept in it, which every rollback does anew
+}
+
+// RollbackRequest asks for a dataset to be made what it was in a snapshot.
+type RollbackRequest struct {
+	Snapshot string `json:"snapshot" doc:"name or UUID"`
+	Stop     bool   `json:"stop,omitempty" doc:"stop the applications that use it, and start them again afterwards"`
+}
+
+// RollbackReply says where what the dataset was before is kept.
+type RollbackReply struct {
+	Dataset cluster.Dataset `json:"dataset"`
+	Kept    SnapshotInfo    `json:"kept"`
 }
 
 // TakenSnapshot is one that was asked for and is taken.
@@ -61,4 +81,5 @@ type snapshots interface {
 	CreateSnapshots(ctx context.Context, by string, r SnapshotRequest) ([]SnapshotInfo, error)
 	ListSnapshots(ctx context.Context, dataset string) ([]SnapshotInfo, error)
 	DeleteSnapshot(ctx context.Context, by, dataset, snapshot string) (SnapshotInfo, error)
+	RollBack(ctx context.Context, by, dataset string, r RollbackRequest) (RollbackReply, error)
 }

@@ -31,4 +31,12 @@ func (v *v2) registerSnapshots() {
 		) (SnapshotInfo, error) {
 			return v.Snapshots.DeleteSnapshot(ctx, by(ctx), in.Dataset, in.Snapshot)
 		})
+	register(v, route{method: http.MethodPost, path: "/v2/datasets/{dataset}/rollback", id: "roll-back-dataset", summary: "Make a dataset what it was in a snapshot", tag: tag, role: pki.RoleOperate},
+		func(ctx context.Context, in *struct {
+			Dataset string `path:"dataset" doc:"UUID or name"`
+			Body    RollbackRequest
+		},
+		) (RollbackReply, error) {
+			return v.Snapshots.RollBack(ctx, by(ctx), in.Dataset, in.Body)
+		})
 }

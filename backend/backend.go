@@ -97,6 +97,9 @@ type Snapshotter interface {
 	// Clone makes a writable head of dataset spec.Dataset as a new snapshot of a read-only snapshot of from (which may
 	// be the same dataset), with spec's size, epoch and scratch mark. An existing head is ErrExists.
 	Clone(ctx context.Context, from cluster.DatasetID, snapshot string, spec Spec, scratch cluster.MoveID) error
+	// Revert puts a writable copy of one of the dataset's own snapshots in the place of its head, which keeps its epoch and its size and may
+	// not be mounted or open (ErrBusy). A crash leaves the one or the other, whole, and never none; done again it does the same.
+	Revert(ctx context.Context, id cluster.DatasetID, snapshot string) error
 	// DropHead removes the head and keeps the snapshots. Absent is success; in use is ErrBusy.
 	DropHead(ctx context.Context, id cluster.DatasetID) error
 }

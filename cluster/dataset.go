@@ -24,6 +24,8 @@ type Dataset struct {
 	Adopt string `json:"adopt,omitempty"`
 	// Snapshots are those that somebody asked to keep, in the order in which they were asked for.
 	Snapshots []KeptSnapshot `json:"snapshots,omitempty"`
+	// Rollback is set while the dataset is to be made what it was in one of its snapshots. Nothing runs on it meanwhile.
+	Rollback *Rollback `json:"rollback,omitempty"`
 
 	Deleted bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
 	Created time.Time `json:"created,omitzero"`

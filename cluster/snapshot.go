@@ -29,6 +29,15 @@ type KeptSnapshot struct {
 	Removed bool `json:"removed,omitempty"`
 }
 
+// Rollback is a return to a snapshot that is not done yet. It changes neither owner nor epoch, since the same node goes on writing.
+type Rollback struct {
+	To SnapshotID `json:"to"`
+	// Kept is the snapshot that holds what the dataset is now; it is taken first.
+	Kept  SnapshotID `json:"kept"`
+	By    string     `json:"by,omitempty"`
+	Asked time.Time  `json:"asked,omitzero"`
+}
+
 // Kept finds a snapshot of the dataset by id, also one that is being removed.
 func (d Dataset) Kept(id SnapshotID) (KeptSnapshot, bool) {
 	i := slices.IndexFunc(d.Snapshots, func(s KeptSnapshot) bool { return s.ID == id })

@@ -57,7 +57,7 @@ func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (
 	n.ID = cluster.DatasetID(strings.ToLower(string(n.ID)))
 	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
 	n.Epoch, n.Created = 1, s.now()
-	n.Move, n.Born, n.Adopt, n.Deleted, n.Backend, n.Snapshots = "", false, "", false, "", nil
+	n.Move, n.Born, n.Adopt, n.Deleted, n.Backend, n.Snapshots, n.Rollback = "", false, "", false, "", nil, nil
 	if err := n.Validate(); err != nil {
 		return n, err
 	}

@@ -164,6 +164,14 @@ func datasetText(names nodeNamer, was, is *cluster.Dataset) (string, string) {
 // snapshotText says what has become of a dataset's snapshots.
 func snapshotText(was, is *cluster.Dataset) string {
 	var news []string
+	switch {
+	case is.Rollback != nil && was.Rollback == nil:
+		to, _ := is.Kept(is.Rollback.To)
+		news = append(news, "is to be rolled back to snapshot "+to.Name)
+	case is.Rollback == nil && was.Rollback != nil:
+		to, _ := was.Kept(was.Rollback.To)
+		news = append(news, "is rolled back to snapshot "+to.Name)
+	}
 	for _, k := range is.Snapshots {
 		before, known := was.Kept(k.ID)
 		switch {

@@ -15,6 +15,9 @@ import (
 	"github.com/flocker-project/flocker/control/store"
 )
 
+// snapshotTime is the name of a snapshot that was given none.
+const snapshotTime = "20060102-150405.000"
+
 // mostSnapshots bounds what a dataset's record grows to.
 const mostSnapshots = 200
 
@@ -68,7 +71,7 @@ func (s *Service) completeSnapshot(r *api.SnapshotRequest) error {
 		return fmt.Errorf("either an application or a dataset is to be named: %w", cluster.ErrInvalid)
 	}
 	if r.Name == "" {
-		r.Name = s.now().Format("20060102-150405.000")
+		r.Name = s.now().Format(snapshotTime)
 	}
 	if r.ID == "" {
 		r.ID = cluster.SnapshotID(uuid.NewString())
@@ -164,6 +167,9 @@ func (s *Service) DeleteSnapshot(ctx context.Context, by, ref, snapshot string) 
 		if k, err = findKept(n, snapshot); err != nil || k.Removed {
 			return err
 		}
+		if b := n.Rollback; b != nil && (b.To == k.ID || b.Kept == k.ID) {
+			return fmt.Errorf("the dataset is being rolled back with it: %w", cluster.ErrConflict)
+		}
 		if k.Taken == nil && k.Group != "" {
 			return fmt.Errorf("it is being taken together with those of the other datasets of application %s; try again: %w", k.Application, cluster.ErrConflict)
 		}
@@ -196,6 +202,11 @@ func (s *Service) ReportSnapshots(ctx context.Context, node cluster.NodeID, r ap
 		for _, t := range r.Taken {
 			if err := noteTaken(ctx, tx, node, t); err != nil {
 				return fmt.Errorf("snapshot %s of dataset %s: %w", t.ID, t.Dataset, err)
+			}
+		}
+		for _, b := range r.RolledBack {
+			if err := noteRolledBack(ctx, tx, node, b); err != nil {
+				return fmt.Errorf("rollback of dataset %s: %w", b.Dataset, err)
 			}
 		}
 		return nil

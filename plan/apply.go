@@ -77,7 +77,7 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 		onContainer(observed, s.Application, func(k *cluster.Container) { k.GateOpen = true })
 	case CloseGate:
 		onContainer(observed, s.Application, func(k *cluster.Container) { k.GateOpen = false })
-	case RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
+	case RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Revert, Wait:
 	}
 	return observed
 }

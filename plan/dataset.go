@@ -71,7 +71,11 @@ func (v view) own(d cluster.Dataset, c cluster.Copy) Step {
 		return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("a head of epoch %d stands where snapshot %s was to take its place", c.Epoch, d.Adopt)}
 	case stale(d, c) != "":
 		return Wait{About: DatasetObject(d.ID), Reason: stale(d, c)}
-	case c.Mounted == "" || c.Epoch != d.Epoch || c.Scratch != "":
+	case c.Epoch != d.Epoch || c.Scratch != "":
+		return Mount{Dataset: d.ID, Epoch: d.Epoch}
+	case d.Rollback != nil:
+		return v.rollBack(d, c)
+	case c.Mounted == "":
 		return Mount{Dataset: d.ID, Epoch: d.Epoch}
 	case v.seen.Storage.Capabilities.Resizes && !fits(c.Size, d.Size):
 		return Resize{Dataset: d.ID, Size: d.Size}

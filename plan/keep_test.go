@@ -30,6 +30,13 @@ func removedOnce(s cluster.Snapshot) func(*cluster.KeptSnapshot) {
 
 func ofApplication(k *cluster.KeptSnapshot) { k.Application, k.Group = "db", "g" }
 
+// back asks for a rollback to snapshot 2-1.
+func (s *state) back() {
+	s.ask("to", takenAs(snapshot(2, 1)))
+	s.ask("kept", plainly)
+	s.dataset(func(d *cluster.Dataset) { d.Rollback = &cluster.Rollback{To: "to", Kept: "kept"} })
+}
+
 func TestSnapshotsThatAreAskedFor(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -92,6 +99,32 @@ func TestSnapshotsThatAreAskedFor(t *testing.T) {
 			s.copy(func(c *cluster.Copy) { c.Snapshots = []cluster.Snapshot{snapshot(3, 1)} })
 		}, "dataset/d1 prune-snapshot 3-1"},
 		{"what is removed stays while it is the base of a replica", func(s *state) { s.ask("a", removedOnce(snapshot(2, 1))) }, ""},
+		{"before a rollback nothing may run", func(s *state) { s.back() }, "dataset/d1 wait: application db uses it on me\napplication/db close-gate"},
+		{"nor be open", func(s *state) {
+			s.back()
+			s.container(func(k *cluster.Container) { k.GateOpen = false })
+		}, "dataset/d1 wait: application db uses it on me\napplication/db stop-container"},
+		{"nor be mounted", func(s *state) {
+			s.back()
+			s.container(func(k *cluster.Container) { k.GateOpen, k.State = false, cluster.ContainerExited })
+		}, "dataset/d1 unmount\napplication/db wait: dataset d1 is being rolled back"},
+		{"then what there is is kept", func(s *state) { s.back(); s.stopped() }, "dataset/d1 take-snapshot\napplication/db wait: dataset d1 is being rolled back kept e3 s1 []"},
+		{"and then the head is what it was", func(s *state) {
+			s.back()
+			s.stopped()
+			s.dataset(func(d *cluster.Dataset) { took := snapshot(3, 1); d.Snapshots[1].Taken = &took })
+			s.copy(func(c *cluster.Copy) { c.Snapshots = append(c.Snapshots, snapshot(3, 1)) })
+		}, "dataset/d1 revert\napplication/db wait: dataset d1 is being rolled back"},
+		{"a head of an earlier epoch gets the present one first", func(s *state) {
+			s.back()
+			s.stopped()
+			s.copy(func(c *cluster.Copy) { c.Epoch = 2 })
+		}, "dataset/d1 mount\napplication/db wait: dataset d1 is being rolled back"},
+		{"what is not here is no head", func(s *state) {
+			s.back()
+			s.stopped()
+			s.copy(func(c *cluster.Copy) { c.Snapshots = []cluster.Snapshot{snapshot(1, 1)} })
+		}, "dataset/d1 wait: to be rolled back: snapshot to is not on me\napplication/db wait: dataset d1 is being rolled back"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serving()

@@ -25,6 +25,7 @@ func (s DestroyCopy) Object() string     { return DatasetObject(s.Dataset) }
 func (s Resize) Object() string          { return DatasetObject(s.Dataset) }
 func (s PruneSnapshot) Object() string   { return DatasetObject(s.Dataset) }
 func (s TakeSnapshot) Object() string    { return DatasetObject(s.Dataset) }
+func (s Revert) Object() string          { return DatasetObject(s.Dataset) }
 func (s TakeTogether) Object() string    { return ApplicationObject(s.Application) }
 func (s CreateContainer) Object() string { return ApplicationObject(s.Application) }
 func (s StartContainer) Object() string  { return ApplicationObject(s.Application) }
@@ -51,6 +52,7 @@ func (DestroyCopy) Kind() string     { return "destroy-copy" }
 func (Resize) Kind() string          { return "resize" }
 func (PruneSnapshot) Kind() string   { return "prune-snapshot" }
 func (TakeSnapshot) Kind() string    { return "take-snapshot" }
+func (Revert) Kind() string          { return "revert" }
 func (TakeTogether) Kind() string    { return "take-snapshots-together" }
 func (CreateContainer) Kind() string { return "create-container" }
 func (StartContainer) Kind() string  { return "start-container" }
@@ -77,6 +79,7 @@ func (DestroyCopy) step()     {}
 func (Resize) step()          {}
 func (PruneSnapshot) step()   {}
 func (TakeSnapshot) step()    {}
+func (Revert) step()          {}
 func (TakeTogether) step()    {}
 func (CreateContainer) step() {}
 func (StartContainer) step()  {}

@@ -26,7 +26,7 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 	case StopContainer:
 		return v.mayHush(s.Application)
 	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
-		TakeTogether, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
+		TakeTogether, Revert, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return !v.fenced() && v.mayDo(step)
 }
@@ -59,6 +59,8 @@ func (v view) mayDo(step Step) bool {
 		return v.mayPrune(s)
 	case TakeSnapshot:
 		return v.mayTake(s)
+	case Revert:
+		return v.mayRevert(s)
 	case TakeTogether:
 		return !slices.ContainsFunc(s.Snapshots, func(one TakeSnapshot) bool { return !v.mayTake(one) })
 	case CreateContainer:
@@ -158,6 +160,8 @@ func (v view) mayUnmount(id cluster.DatasetID) bool {
 	switch {
 	case d.Owner != v.me || d.Deleted:
 		return true
+	case d.Move == "":
+		return d.Rollback != nil
 	case !known:
 		return false
 	case r == source:
@@ -200,7 +204,7 @@ func (v view) mayStart(name string) bool {
 		return false
 	}
 	return !slices.ContainsFunc(a.DatasetIDs(), func(id cluster.DatasetID) bool {
-		return !v.mayWrite(id) || v.seen.Copies[id].Mounted == ""
+		return !v.mayWrite(id) || v.seen.Copies[id].Mounted == "" || v.desired.Datasets[id].Rollback != nil
 	})
 }
 
@@ -212,7 +216,7 @@ func (v view) mayHush(name string) bool {
 	}
 	m, r, known := v.part(a.Move)
 	switch {
-	case v.fenced() || a.Deleted || a.Node != v.me:
+	case v.fenced() || a.Deleted || a.Node != v.me || v.rollingBack(a) != "":
 		return true
 	case known && r == source:
 		return m.Phase == cluster.MoveCutting || v.superseded(a)
@@ -274,7 +278,7 @@ func (v view) mayMove(step Step) bool {
 	case CleanMove:
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveCommitted }
 	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
-		TakeTogether, CreateContainer, StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
+		TakeTogether, Revert, CreateContainer, StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
 	}
 	m, r, known := v.part(id)
 	return known && allowed(m, r)

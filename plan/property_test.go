@@ -47,6 +47,14 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 				t.Fatalf("%+v prunes what %+v keeps", s, k)
 			}
 		}
+	case plan.Revert:
+		reverting(t, d, o, s)
+	case plan.StartContainer:
+		for _, id := range d.Applications[s.Application].DatasetIDs() {
+			if d.Datasets[id].Rollback != nil {
+				t.Fatalf("%+v on a dataset that is rolled back", s)
+			}
+		}
 	case plan.TakeSnapshot:
 		taking(t, d, o, s)
 	case plan.TakeTogether:
@@ -57,6 +65,24 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 			t.Fatalf("%+v pauses what moves", s)
 		}
 	default:
+	}
+}
+
+// reverting is that a head is given up only where it is the owner's, nobody uses it, and all it holds is kept.
+func reverting(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Revert) {
+	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
+	if x.Owner != o.Node || x.Move != "" || x.Rollback == nil || c.Mounted != "" || c.Scratch != "" || c.Epoch != x.Epoch || o.Foreign[s.Dataset] != "" {
+		t.Fatalf("%+v of %+v, copy %+v", s, x, c)
+	}
+	for _, k := range o.Containers {
+		if slices.Contains(k.Datasets, s.Dataset) && k.State != cluster.ContainerExited && k.State != cluster.ContainerCreated {
+			t.Fatalf("%+v under %+v", s, k)
+		}
+	}
+	for _, k := range x.Snapshots {
+		if k.ID == x.Rollback.Kept && (k.Taken == nil || k.Removed || !c.Held(*k.Taken)) {
+			t.Fatalf("%+v before what there is is kept: %+v in %+v", s, k, c)
+		}
 	}
 }
 
@@ -169,7 +195,7 @@ func TestStepsComeToAnEnd(t *testing.T) {
 			for _, s := range plan.Next(d, o) {
 				switch s.(type) {
 				case plan.Wait, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove,
-					plan.TakeSnapshot, plan.TakeTogether: // these end with a change of the store
+					plan.TakeSnapshot, plan.TakeTogether, plan.Revert: // these end with a change of the store
 				default:
 					o = plan.Apply(d, o, s)
 					left++

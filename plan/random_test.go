@@ -62,8 +62,15 @@ func dataset(t *rapid.T, id cluster.DatasetID) cluster.Dataset {
 		ID: id, Owner: pick[cluster.NodeID](t, "owner", "me", "me", "other", "third", ""), Epoch: cluster.Epoch(rapid.IntRange(0, 4).Draw(t, "epoch")),
 		Move: pick[cluster.MoveID](t, "d.move", "", "", "m1", "m2", "m9"), Born: rapid.Bool().Draw(t, "born"),
 		Deleted: !often(t, "not deleted"), Adopt: pick(t, "adopt", "", "", "", "s1"), Size: pick(t, "size", int64(0), 1<<30),
-		Backend: pick(t, "backend", "", "sim", "sim", "zfs"), Snapshots: kept(t, id),
+		Backend: pick(t, "backend", "", "sim", "sim", "zfs"), Snapshots: kept(t, id), Rollback: rollback(t),
 	}
+}
+
+func rollback(t *rapid.T) *cluster.Rollback {
+	if often(t, "no rollback") {
+		return nil
+	}
+	return &cluster.Rollback{To: pick[cluster.SnapshotID](t, "to", "k0", "k1", "k2"), Kept: pick[cluster.SnapshotID](t, "keeps", "k0", "k1", "k2")}
 }
 
 func kept(t *rapid.T, id cluster.DatasetID) []cluster.KeptSnapshot {

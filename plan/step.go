@@ -95,6 +95,16 @@ type TakeSnapshot struct {
 	Serial uint64        `json:"serial"`
 	// Quiesce names the applications whose hooks run before.
 	Quiesce []string `json:"quiesce,omitempty"`
+	// Still says that nothing may be able to write meanwhile, which is shown first.
+	Still bool `json:"still,omitempty"`
+}
+
+// Revert makes the head what it was in a snapshot, once it is shown to be what was kept of it.
+type Revert struct {
+	Dataset  cluster.DatasetID  `json:"dataset"`
+	ID       cluster.SnapshotID `json:"id"` // of the snapshot that was kept
+	Snapshot string             `json:"snapshot"`
+	Kept     string             `json:"kept"`
 }
 
 // TakeTogether takes snapshots of an application's datasets at one instant: while it is paused, where it runs.

@@ -18,9 +18,9 @@ import (
 )
 
 func newSnapshotCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "snapshot", Short: "Take, list and remove snapshots of datasets"}
+	cmd := &cobra.Command{Use: "snapshot", Short: "Take, list and remove snapshots of datasets, and go back to them"}
 	addConnection(cmd)
-	cmd.AddCommand(snapshotCreateCommand(), snapshotListCommand(), snapshotRemoveCommand())
+	cmd.AddCommand(snapshotCreateCommand(), snapshotListCommand(), snapshotRollbackCommand(), snapshotRemoveCommand())
 	return cmd
 }
 

@@ -212,7 +212,10 @@ func (a *actor) keep(ctx context.Context, d api.DatasetInfo) ([]cluster.Snapshot
 			there, report.Taken = append(there, s), append(report.Taken, api.TakenSnapshot{Dataset: d.ID, ID: k.ID, Snapshot: s})
 		}
 	}
-	if len(report.Taken) == 0 {
+	if d.Rollback != nil {
+		report.RolledBack = append(report.RolledBack, api.RolledBack{Dataset: d.ID, Kept: d.Rollback.Kept})
+	}
+	if len(report.Taken)+len(report.RolledBack) == 0 {
 		return there, nil
 	}
 	_, err := a.agent.ReportSnapshots(ctx, report)

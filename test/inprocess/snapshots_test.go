@@ -3,7 +3,9 @@
 package inprocess_test
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +141,54 @@ func TestKeptSnapshotsStayUntilTheyAreRemoved(t *testing.T) {
 		return err == nil && len(all) == 0 && !here.Held(*first.Taken) && !there.Held(*first.Taken)
 	})
 	w.rest()
+}
+
+// A rollback makes the head what it was and keeps what it was before, whoever dies on the way; nothing of the application runs meanwhile,
+// and it goes on afterwards.
+func TestRollbackWhoeverDies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	n := w.nodes[0]
+	const away = 200 * time.Millisecond
+	for i, dies := range []func(){
+		func() {},
+		func() { n.at("Stop", func() { n.current().crash(away) }) },
+		func() { n.at("unmount", func() { n.current().crash(away) }) },
+		func() { n.at("snapshot", func() { n.current().crash(away) }) },
+		func() { n.at("revert", func() { n.current().crash(away) }) },
+		func() { n.at("revert", func() { n.at("ReportSnapshots", func() { n.current().crash(away) }) }) },
+		func() { n.at("revert", func() { n.at("ReportSnapshots", func() { w.service.crash(away) }) }) },
+		func() { n.at("revert", n.reboot) },
+	} {
+		app := fmt.Sprintf("db%d", i)
+		w.deploy(app, n, 1, nil)
+		to := w.keep(api.SnapshotRequest{Dataset: app + "-0", Name: "to"})[0]
+		w.served(app)
+		if _, err := w.user.RollBack(t.Context(), app+"-0", api.RollbackRequest{Snapshot: "to"}); !errors.Is(err, cluster.ErrConflict) {
+			t.Fatalf("without consent to the stop: %v", err)
+		}
+		dies()
+		reply, err := w.user.RollBack(t.Context(), app+"-0", api.RollbackRequest{Snapshot: "to", Stop: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.until("the rollback is done", func() bool {
+			d, err := w.user.Dataset(t.Context(), app+"-0")
+			return err == nil && d.Rollback == nil
+		})
+		kept := w.taken([]api.SnapshotInfo{reply.Kept})[0]
+		if before, was := n.kept(kept), n.kept(to); !strings.HasPrefix(before, was) || len(before) <= len(was) {
+			t.Errorf("case %d: kept is %q, which is not what came after %q", i, before, was)
+		}
+		w.served(app)
+		acked := w.ledger.answers(app) // before the look at the data
+		files, err := n.disk.Files(to.Dataset)
+		since, follows := strings.CutPrefix(string(files[journal]), n.kept(to))
+		if err != nil || !follows || strings.HasPrefix(since, strings.TrimPrefix(n.kept(kept), n.kept(to))) {
+			t.Errorf("case %d: the head is %q, %v; want what follows %q", i, files[journal], err, n.kept(to))
+		}
+		for _, complaint := range complaints(app, acked, n.kept(kept)+since) {
+			t.Errorf("case %d: neither kept nor written since: %s", i, complaint)
+		}
+	}
 }
