@@ -24,7 +24,9 @@ func takenStage(t *testing.T, nodes ...string) *stage {
 func TestARollbackKeepsWhatThereIsAndHoldsOtherChangesOff(t *testing.T) {
 	t.Parallel()
 	s := takenStage(t, "a", "b")
-	back := func(r api.RollbackRequest) (api.RollbackReply, error) { return s.service.RollBack(t.Context(), "test", "db", r) }
+	back := func(r api.RollbackRequest) (api.RollbackReply, error) {
+		return s.service.RollBack(t.Context(), "test", "db", r)
+	}
 	refused := func(err, sentinel error, says string) {
 		t.Helper()
 		wantError(t, err, sentinel)

@@ -192,3 +192,62 @@ func TestRollbackWhoeverDies(t *testing.T) {
 		}
 	}
 }
+
+// What is kept goes along when the dataset moves, to a node that has nothing of it and to one that has an older replica, so that
+// the new owner can be rolled back to it.
+func TestKeptSnapshotsGoAlong(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 3)
+	w.deploy("db", w.nodes[0], 1, nil)
+	id := w.dataset("db-0")
+	bulk := make([]byte, 1<<20)
+	if err := w.nodes[0].disk.Write(id, "bulk", bulk); err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	keep := func(name string, on *node) {
+		s := w.keep(api.SnapshotRequest{Dataset: "db-0", Name: name})[0]
+		texts[name] = on.kept(s)
+		w.served("db")
+	}
+	keep("one", w.nodes[0])
+	keep("two", w.nodes[0])
+	for i, to := range []*node{w.nodes[1], w.nodes[2], w.nodes[0], w.nodes[1]} {
+		m := w.move("db", to)
+		if m.Phase != cluster.MoveCleaned {
+			t.Fatalf("the move ended as %s: %s", m.Phase, m.Reason)
+		}
+		if i > 1 && m.Report.Bytes > int64(len(bulk))/4 {
+			t.Errorf("%d bytes were sent to a node that has a replica", m.Report.Bytes)
+		}
+		all, err := w.user.Snapshots(t.Context(), "db-0")
+		if err != nil || len(all) != len(texts) {
+			t.Fatalf("%d snapshots, %v; want %d", len(all), err, len(texts))
+		}
+		for _, s := range w.taken(all) {
+			if got := to.kept(s); got != texts[s.Name] {
+				t.Errorf("after move %d, snapshot %s on %s is %q, was %q", i, s.Name, to.name, got, texts[s.Name])
+			}
+			if s.Nodes[0] != to.name || s.Reason != "" {
+				t.Errorf("after move %d, snapshot %s is on %v: %s", i, s.Name, s.Nodes, s.Reason)
+			}
+		}
+		keep(fmt.Sprintf("after-%d", i), to)
+	}
+	if _, err := w.user.RollBack(t.Context(), "db-0", api.RollbackRequest{Snapshot: "one", Stop: true}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the rollback is done", func() bool {
+		d, err := w.user.Dataset(t.Context(), "db-0")
+		return err == nil && d.Rollback == nil
+	})
+	w.served("db")
+	if m := w.wait(w.ask("db", w.nodes[2])); m.Phase != cluster.MoveCleaned {
+		t.Fatalf("the move after the rollback ended as %s: %s", m.Phase, m.Reason)
+	}
+	w.served("db")
+	files, err := w.nodes[2].disk.Files(id)
+	if err != nil || !strings.HasPrefix(string(files[journal]), texts["one"]) || strings.HasPrefix(string(files[journal]), texts["two"]) {
+		t.Errorf("after the rollback and a move the head is %q, %v", files[journal], err)
+	}
+}
