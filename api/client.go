@@ -104,6 +104,11 @@ func (c *Client) DeleteDataset(ctx context.Context, ref string) (cluster.Dataset
 	return send[cluster.Dataset](ctx, c, http.MethodDelete, nil, false, "datasets", ref)
 }
 
+// CloneDataset makes a new dataset of another's content.
+func (c *Client) CloneDataset(ctx context.Context, ref string, r CloneRequest) (cluster.Dataset, error) {
+	return send[cluster.Dataset](ctx, c, http.MethodPost, r, false, "datasets", ref, "clones")
+}
+
 // CreateSnapshots asks for a snapshot of a dataset, or of all of an application; with an id it may be repeated.
 func (c *Client) CreateSnapshots(ctx context.Context, r SnapshotRequest) ([]SnapshotInfo, error) {
 	return send[[]SnapshotInfo](ctx, c, http.MethodPost, r, r.ID != "", "snapshots")

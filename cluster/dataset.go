@@ -26,6 +26,8 @@ type Dataset struct {
 	Snapshots []KeptSnapshot `json:"snapshots,omitempty"`
 	// Rollback is set while the dataset is to be made what it was in one of its snapshots. Nothing runs on it meanwhile.
 	Rollback *Rollback `json:"rollback,omitempty"`
+	// Origin is the snapshot that the dataset was made from; nil where it began empty.
+	Origin *Origin `json:"origin,omitempty"`
 
 	Deleted bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
 	Created time.Time `json:"created,omitzero"`

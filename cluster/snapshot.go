@@ -38,6 +38,14 @@ type Rollback struct {
 	Asked time.Time  `json:"asked,omitzero"`
 }
 
+// Origin is what a clone was made from. Once it is born it depends on it no more.
+type Origin struct {
+	Dataset  DatasetID  `json:"dataset"`
+	Snapshot SnapshotID `json:"snapshot"`
+	// Temporary says that the snapshot was taken for the clone alone, and goes when that is born.
+	Temporary bool `json:"temporary,omitempty"`
+}
+
 // Kept finds a snapshot of the dataset by id, also one that is being removed.
 func (d Dataset) Kept(id SnapshotID) (KeptSnapshot, bool) {
 	i := slices.IndexFunc(d.Snapshots, func(s KeptSnapshot) bool { return s.ID == id })

@@ -57,7 +57,7 @@ func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (
 	n.ID = cluster.DatasetID(strings.ToLower(string(n.ID)))
 	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
 	n.Epoch, n.Created = 1, s.now()
-	n.Move, n.Born, n.Adopt, n.Deleted, n.Backend, n.Snapshots, n.Rollback = "", false, "", false, "", nil, nil
+	n.Move, n.Born, n.Adopt, n.Deleted, n.Backend, n.Snapshots, n.Rollback, n.Origin = "", false, "", false, "", nil, nil, nil
 	if err := n.Validate(); err != nil {
 		return n, err
 	}
@@ -173,7 +173,13 @@ func (s *Service) DeleteDataset(ctx context.Context, by, ref string) (cluster.Da
 			}
 			return fmt.Errorf("application %s %s: %w", users[0].Name, state, cluster.ErrConflict)
 		}
+		if err := d.noClones(n.ID, ""); err != nil {
+			return err
+		}
 		if err := s.cancelFor(ctx, d, "it", n.Move, "the dataset is to be deleted"); err != nil {
+			return err
+		}
+		if err := cloneMade(ctx, newRecords(tx), n); err != nil {
 			return err
 		}
 		n.Deleted = true

@@ -149,6 +149,7 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 		if _, err := checkSession(ctx, tx, node, r.Session); err != nil {
 			return err
 		}
+		sets := newRecords(tx)
 		for _, p := range parts {
 			if err := p.write(tx); err != nil {
 				return err
@@ -156,7 +157,7 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 			if p.head == nil {
 				continue
 			}
-			if err := birth(ctx, tx, node, *p.head, r.Observed.Storage.Backend); err != nil {
+			if err := birth(ctx, sets, node, *p.head, r.Observed.Storage.Backend); err != nil {
 				return err
 			}
 		}
@@ -167,9 +168,8 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 
 // birth notes that the owner has a copy: from now on the dataset is never made
 // anew, what a fail-over named to be adopted has been, and snapshots that were removed and are gone are forgotten.
-func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Copy, backend string) error {
-	key := store.Datasets.Under(string(c.Dataset))
-	d, err := store.Get(ctx, tx, key)
+func birth(ctx context.Context, sets *records, node cluster.NodeID, c cluster.Copy, backend string) error {
+	d, err := sets.get(ctx, c.Dataset)
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil
 	}
@@ -181,11 +181,14 @@ func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Cop
 	d = d.WithoutSnapshots(gone)
 	if !d.Born {
 		d.Born, d.Backend = true, backend
+		if err := cloneMade(ctx, sets, d); err != nil {
+			return err
+		}
 	}
 	if adopted {
 		d.Adopt = ""
 	}
-	return store.Put(tx, key, d)
+	return sets.put(d)
 }
 
 // ReportProgress keeps a move's progress, apart from the move.

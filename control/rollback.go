@@ -101,9 +101,8 @@ func (d *draft) onOwner(ctx context.Context, n cluster.Dataset, k cluster.KeptSn
 }
 
 // noteRolledBack ends a rollback: from now on the dataset is used again.
-func noteRolledBack(ctx context.Context, tx *store.Tx, node cluster.NodeID, b api.RolledBack) error {
-	key := store.Datasets.Under(string(b.Dataset))
-	n, err := store.Get(ctx, tx, key)
+func noteRolledBack(ctx context.Context, sets *records, node cluster.NodeID, b api.RolledBack) error {
+	n, err := sets.get(ctx, b.Dataset)
 	switch {
 	case err != nil:
 		return err
@@ -113,7 +112,7 @@ func noteRolledBack(ctx context.Context, tx *store.Tx, node cluster.NodeID, b ap
 		return fmt.Errorf("the dataset is node %s's: %w", n.Owner, cluster.ErrConflict)
 	}
 	n.Rollback = nil
-	return store.Put(tx, key, n)
+	return sets.put(n)
 }
 
 // withoutRollback is a dataset that its owner cannot roll back any more, as another node takes it over.

@@ -167,6 +167,9 @@ func (s *Service) DeleteSnapshot(ctx context.Context, by, ref, snapshot string) 
 		if k, err = findKept(n, snapshot); err != nil || k.Removed {
 			return err
 		}
+		if err := d.noClones(n.ID, k.ID); err != nil {
+			return err
+		}
 		if b := n.Rollback; b != nil && (b.To == k.ID || b.Kept == k.ID) {
 			return fmt.Errorf("the dataset is being rolled back with it: %w", cluster.ErrConflict)
 		}
@@ -199,13 +202,14 @@ func (s *Service) ReportSnapshots(ctx context.Context, node cluster.NodeID, r ap
 		if _, err := checkSession(ctx, tx, node, r.Session); err != nil {
 			return err
 		}
+		sets := newRecords(tx)
 		for _, t := range r.Taken {
-			if err := noteTaken(ctx, tx, node, t); err != nil {
+			if err := noteTaken(ctx, sets, node, t); err != nil {
 				return fmt.Errorf("snapshot %s of dataset %s: %w", t.ID, t.Dataset, err)
 			}
 		}
 		for _, b := range r.RolledBack {
-			if err := noteRolledBack(ctx, tx, node, b); err != nil {
+			if err := noteRolledBack(ctx, sets, node, b); err != nil {
 				return fmt.Errorf("rollback of dataset %s: %w", b.Dataset, err)
 			}
 		}
@@ -217,9 +221,8 @@ func (s *Service) ReportSnapshots(ctx context.Context, node cluster.NodeID, r ap
 	return api.SnapshotReply{Revision: rev}, nil
 }
 
-func noteTaken(ctx context.Context, tx *store.Tx, node cluster.NodeID, t api.TakenSnapshot) error {
-	key := store.Datasets.Under(string(t.Dataset))
-	n, err := store.Get(ctx, tx, key)
+func noteTaken(ctx context.Context, sets *records, node cluster.NodeID, t api.TakenSnapshot) error {
+	n, err := sets.get(ctx, t.Dataset)
 	if err != nil {
 		return err
 	}
@@ -235,5 +238,5 @@ func noteTaken(ctx context.Context, tx *store.Tx, node cluster.NodeID, t api.Tak
 		return fmt.Errorf("the dataset is at epoch %d of node %s, the snapshot of epoch %d: %w", n.Epoch, n.Owner, t.Snapshot.Epoch, cluster.ErrConflict)
 	}
 	k.Taken = &t.Snapshot
-	return store.Put(tx, key, n.WithSnapshot(k))
+	return sets.put(n.WithSnapshot(k))
 }

@@ -180,3 +180,45 @@ func TestAnApplicationsDatasetsAreAskedForAsOneGroup(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestWhatACloneIsToBeMadeFromStaysUntilItIsBorn(t *testing.T) {
+	t.Parallel()
+	s := takenStage(t, "a", "b")
+	clone := func(r api.CloneRequest) (cluster.Dataset, error) { return s.service.CloneDataset(t.Context(), "test", "db", r) }
+	err := second(clone(api.CloneRequest{Name: "copy", Snapshot: "one", Node: "b"}))
+	wantError(t, err, cluster.ErrPrecondition)
+	if !strings.Contains(err.Error(), "clone it on a, and move the clone") {
+		t.Errorf("got %v", err)
+	}
+	made, err := clone(api.CloneRequest{Name: "copy", Snapshot: "one"})
+	if err != nil || made.Owner != s.actors["a"].id || made.Origin == nil || made.Born {
+		t.Fatalf("got %+v, %v", made, err)
+	}
+	now, err := clone(api.CloneRequest{Name: "now"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := clone(api.CloneRequest{Name: "again"}) // born in the same transaction
+	if err != nil || !now.Origin.Temporary || len(s.dataset("db").Snapshots) != 3 {
+		t.Fatalf("got %+v, %v", now, err)
+	}
+	wantError(t, second(s.service.DeleteSnapshot(t.Context(), "test", "db", "one")), cluster.ErrConflict)
+	if err := second(s.service.DeleteApplication(t.Context(), "test", "db")); err != nil {
+		t.Fatal(err)
+	}
+	copies := map[cluster.DatasetID]cluster.Copy{made.ID: {Head: true, Epoch: 1}, now.ID: {Head: true, Epoch: 1}, other.ID: {Head: true, Epoch: 1}}
+	db := s.dataset("db").ID
+	copies[db] = cluster.Copy{Dataset: db, Head: true, Epoch: 1, Snapshots: []cluster.Snapshot{physical(6)}, Used: 5}
+	s.report("a", cluster.Observed{Storage: cluster.Storage{Backend: "test", Capabilities: disks()}, Copies: copies})
+	if d := s.dataset("copy"); !d.Born || d.Backend != "test" {
+		t.Errorf("got %+v", d.Dataset)
+	}
+	copies[db] = cluster.Copy{Dataset: db, Head: true, Epoch: 1, Snapshots: []cluster.Snapshot{physical(6)}, Used: 6}
+	s.report("a", cluster.Observed{Storage: cluster.Storage{Backend: "test", Capabilities: disks()}, Copies: copies})
+	if got := s.only("db"); got.Name != "one" {
+		t.Errorf("got %+v; want only the one that somebody asked for", got)
+	}
+	if err := second(s.service.DeleteSnapshot(t.Context(), "test", "db", "one")); err != nil {
+		t.Error(err)
+	}
+}

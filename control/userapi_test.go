@@ -113,6 +113,7 @@ func TestBadRequestsAreRefusedWithTheirFieldAndChangeNothing(t *testing.T) {
 		{"POST", "/v2/snapshots", `{"dataset":"d","id":"../x"}`, 422, "id"},
 		{"GET", "/v2/datasets/nope/snapshots", ``, 404, "nope"},
 		{"DELETE", "/v2/datasets/nope/snapshots/x", ``, 404, "nope"},
+		{"POST", "/v2/datasets/nope/clones", `{"name":"x"}`, 404, "nope"},
 		{"POST", "/v2/datasets/nope/rollback", `{"snapshot":"x"}`, 404, "nope"},
 		{"GET", "/v2/moves/..%2f..%2fmeta", ``, 404, ""},
 		{"GET", "/v2/datasets/%00", ``, 404, ""},

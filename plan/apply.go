@@ -22,6 +22,8 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 			c.Volume, c.Device = string(s.Dataset), "device"
 		}
 		observed.Copies[s.Dataset] = c
+	case CloneVolume:
+		observed.Copies[s.Dataset] = cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
 	case Attach:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
 	case Detach:

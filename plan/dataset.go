@@ -120,6 +120,8 @@ func (v view) bear(d cluster.Dataset, c cluster.Copy) Step {
 		return wait("snapshots of it are here without a head; it is not made anew")
 	case elsewhere != "":
 		return wait("%s has a copy of it; it is not made anew", v.name(elsewhere))
+	case d.Origin != nil:
+		return v.cloneVolume(d)
 	}
 	return CreateVolume{Dataset: d.ID, Size: d.Size, Profile: d.Profile, Epoch: d.Epoch}
 }

@@ -37,6 +37,12 @@ func (s *state) back() {
 	s.dataset(func(d *cluster.Dataset) { d.Rollback = &cluster.Rollback{To: "to", Kept: "kept"} })
 }
 
+// clone asks for dataset d2 as a clone of a snapshot of d1.
+func (s *state) clone(how func(*cluster.KeptSnapshot)) {
+	s.ask("a", how)
+	s.d.Datasets["d2"] = cluster.Dataset{ID: "d2", Owner: "me", Epoch: 1, Origin: &cluster.Origin{Dataset: "d1", Snapshot: "a"}}
+}
+
 func TestSnapshotsThatAreAskedFor(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -99,6 +105,15 @@ func TestSnapshotsThatAreAskedFor(t *testing.T) {
 			s.copy(func(c *cluster.Copy) { c.Snapshots = []cluster.Snapshot{snapshot(3, 1)} })
 		}, "dataset/d1 prune-snapshot 3-1"},
 		{"what is removed stays while it is the base of a replica", func(s *state) { s.ask("a", removedOnce(snapshot(2, 1))) }, ""},
+		{"a clone is made of its snapshot", func(s *state) { s.clone(takenAs(snapshot(2, 1))) }, "dataset/d2 clone-volume"},
+		{"but not before that is taken", func(s *state) { s.clone(ofApplication) }, "dataset/d2 wait: to be cloned: snapshot a is not taken yet\napplication/db take-snapshots-together g [a e3 s1 []]"},
+		{"nor where it is not", func(s *state) { s.clone(takenAs(snapshot(1, 9))) }, "dataset/d2 wait: to be cloned: snapshot a is not on me"},
+		{"nor anew when it was born", func(s *state) {
+			s.clone(takenAs(snapshot(2, 1)))
+			d := s.d.Datasets["d2"]
+			d.Born = true
+			s.d.Datasets["d2"] = d
+		}, "dataset/d2 wait: its copy is missing on its owner me; it is not made anew"},
 		{"before a rollback nothing may run", func(s *state) { s.back() }, "dataset/d1 wait: application db uses it on me\napplication/db close-gate"},
 		{"nor be open", func(s *state) {
 			s.back()

@@ -14,6 +14,7 @@ func ApplicationObject(name string) string { return "application/" + name }
 func MoveObject(id cluster.MoveID) string { return "move/" + string(id) }
 
 func (s CreateVolume) Object() string    { return DatasetObject(s.Dataset) }
+func (s CloneVolume) Object() string     { return DatasetObject(s.Dataset) }
 func (s MakeHead) Object() string        { return DatasetObject(s.Dataset) }
 func (s Attach) Object() string          { return DatasetObject(s.Dataset) }
 func (s Detach) Object() string          { return DatasetObject(s.Dataset) }
@@ -41,6 +42,7 @@ func (s CleanMove) Object() string       { return MoveObject(s.Move) }
 func (s Wait) Object() string            { return s.About }
 
 func (CreateVolume) Kind() string    { return "create-volume" }
+func (CloneVolume) Kind() string     { return "clone-volume" }
 func (MakeHead) Kind() string        { return "make-head" }
 func (Attach) Kind() string          { return "attach" }
 func (Detach) Kind() string          { return "detach" }
@@ -68,6 +70,7 @@ func (CleanMove) Kind() string       { return "clean-move" }
 func (Wait) Kind() string            { return "wait" }
 
 func (CreateVolume) step()    {}
+func (CloneVolume) step()     {}
 func (MakeHead) step()        {}
 func (Attach) step()          {}
 func (Detach) step()          {}

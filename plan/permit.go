@@ -25,7 +25,7 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 		return v.mayHush(s.Application)
 	case StopContainer:
 		return v.mayHush(s.Application)
-	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+	case CreateVolume, CloneVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
 		TakeTogether, Revert, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return !v.fenced() && v.mayDo(step)
@@ -36,6 +36,8 @@ func (v view) mayDo(step Step) bool {
 	switch s := step.(type) {
 	case CreateVolume:
 		return v.mayCreate(s)
+	case CloneVolume:
+		return v.mayClone(s)
 	case MakeHead:
 		return v.mayMakeHead(s)
 	case Attach:
@@ -132,7 +134,7 @@ func (v view) mayWrite(id cluster.DatasetID) bool {
 func (v view) mayCreate(s CreateVolume) bool {
 	d, ok := v.desired.Datasets[s.Dataset]
 	c := v.seen.Copies[s.Dataset]
-	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == ""
+	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == "" && d.Origin == nil
 	return ok && d.Owner == v.me && !d.Deleted && !d.Born && none && s.Epoch == d.Epoch && v.free(d.Move, false)
 }
 
@@ -277,7 +279,7 @@ func (v view) mayMove(step Step) bool {
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveHandedOver }
 	case CleanMove:
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveCommitted }
-	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+	case CreateVolume, CloneVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
 		TakeTogether, Revert, CreateContainer, StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
 	}
 	m, r, known := v.part(id)

@@ -47,6 +47,16 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 				t.Fatalf("%+v prunes what %+v keeps", s, k)
 			}
 		}
+	case plan.CreateVolume:
+		if d.Datasets[s.Dataset].Origin != nil {
+			t.Fatalf("%+v makes a clone empty", s)
+		}
+	case plan.CloneVolume:
+		x := d.Datasets[s.Dataset]
+		k, _ := d.Datasets[s.From].Kept(x.Origin.Snapshot)
+		if x.Born || x.Owner != o.Node || k.Taken == nil || !o.Copies[s.From].Held(*k.Taken) || o.Copies[s.Dataset].Head {
+			t.Fatalf("%+v of %+v, snapshot %+v in %+v", s, x, k, o.Copies[s.From])
+		}
 	case plan.Revert:
 		reverting(t, d, o, s)
 	case plan.StartContainer:

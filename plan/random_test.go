@@ -62,8 +62,15 @@ func dataset(t *rapid.T, id cluster.DatasetID) cluster.Dataset {
 		ID: id, Owner: pick[cluster.NodeID](t, "owner", "me", "me", "other", "third", ""), Epoch: cluster.Epoch(rapid.IntRange(0, 4).Draw(t, "epoch")),
 		Move: pick[cluster.MoveID](t, "d.move", "", "", "m1", "m2", "m9"), Born: rapid.Bool().Draw(t, "born"),
 		Deleted: !often(t, "not deleted"), Adopt: pick(t, "adopt", "", "", "", "s1"), Size: pick(t, "size", int64(0), 1<<30),
-		Backend: pick(t, "backend", "", "sim", "sim", "zfs"), Snapshots: kept(t, id), Rollback: rollback(t),
+		Backend: pick(t, "backend", "", "sim", "sim", "zfs"), Snapshots: kept(t, id), Rollback: rollback(t), Origin: origin(t),
 	}
+}
+
+func origin(t *rapid.T) *cluster.Origin {
+	if rapid.Bool().Draw(t, "no origin") {
+		return nil
+	}
+	return &cluster.Origin{Dataset: pick[cluster.DatasetID](t, "cloned from", "d1", "d2", "d9"), Snapshot: pick[cluster.SnapshotID](t, "cloned of", "k0", "k1")}
 }
 
 func rollback(t *rapid.T) *cluster.Rollback {

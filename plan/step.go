@@ -25,6 +25,16 @@ type CreateVolume struct {
 	Epoch   cluster.Epoch     `json:"epoch"`
 }
 
+// CloneVolume makes a dataset's first copy of a snapshot of another dataset.
+type CloneVolume struct {
+	Dataset  cluster.DatasetID `json:"dataset"`
+	From     cluster.DatasetID `json:"from"`
+	Snapshot string            `json:"snapshot"`
+	Size     int64             `json:"size,omitempty"`
+	Profile  string            `json:"profile,omitempty"`
+	Epoch    cluster.Epoch     `json:"epoch"`
+}
+
 // MakeHead makes a writable head of a read-only snapshot.
 type MakeHead struct {
 	Dataset  cluster.DatasetID `json:"dataset"`

@@ -17,9 +17,9 @@ import (
 )
 
 func newDatasetCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "dataset", Short: "Make, show, move and destroy datasets"}
+	cmd := &cobra.Command{Use: "dataset", Short: "Make, clone, show, move and destroy datasets"}
 	addConnection(cmd)
-	cmd.AddCommand(datasetCreateCommand(), datasetListCommand(), datasetInspectCommand(), datasetResizeCommand(),
+	cmd.AddCommand(datasetCreateCommand(), datasetCloneCommand(), datasetListCommand(), datasetInspectCommand(), datasetResizeCommand(),
 		datasetMoveCommand(), datasetRemoveCommand())
 	return cmd
 }

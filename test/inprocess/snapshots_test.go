@@ -251,3 +251,62 @@ func TestKeptSnapshotsGoAlong(t *testing.T) {
 		t.Errorf("after the rollback and a move the head is %q, %v", files[journal], err)
 	}
 }
+
+// A clone holds what its snapshot holds, is written without touching it, goes with its moves, and outlives its origin; one of what the
+// dataset is now leaves no snapshot behind.
+func TestClonesWhoeverDies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 2)
+	n := w.nodes[0]
+	w.deploy("db", n, 2, nil)
+	const away = 200 * time.Millisecond
+	all := w.keep(api.SnapshotRequest{Application: "db", Name: "to"})
+	born := func(name string) cluster.DatasetID {
+		w.until("clone "+name+" is mounted", func() bool {
+			d, err := w.user.Dataset(t.Context(), name)
+			return err == nil && d.Born && d.Path != ""
+		})
+		return w.dataset(name)
+	}
+	for i, dies := range []func(){
+		func() {},
+		func() { n.at("clone", func() { n.current().crash(away) }) },
+		func() { n.at("clone", func() { n.at("Report", func() { n.current().crash(away) }) }) },
+		func() { n.at("clone", func() { w.service.crash(away) }) },
+	} {
+		dies()
+		for _, s := range all {
+			name := fmt.Sprintf("%s-clone-%d", s.DatasetName, i)
+			if _, err := w.user.CloneDataset(t.Context(), s.DatasetName, api.CloneRequest{Name: name, Snapshot: "to"}); err != nil {
+				t.Fatal(err)
+			}
+			files, err := n.disk.Files(born(name))
+			if err != nil || string(files[journal]) != n.kept(s) || len(files[journal]) == 0 {
+				t.Errorf("%s holds %q, %v; want %q", name, files[journal], err, n.kept(s))
+			}
+		}
+	}
+	if _, err := w.user.CloneDataset(t.Context(), "db-0", api.CloneRequest{Name: "now"}); err != nil {
+		t.Fatal(err)
+	}
+	now := born("now")
+	w.until("only what was asked for is kept", func() bool {
+		left, err := w.user.Snapshots(t.Context(), "db-0")
+		return err == nil && len(left) == 1
+	})
+	if err := n.disk.Write(now, journal, []byte("its own")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := w.user.CreateMove(t.Context(), api.MoveRequest{Dataset: "now", Node: w.nodes[1].name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := w.wait(m.ID); m.Phase != cluster.MoveCleaned {
+		t.Errorf("the move of a clone ended as %s: %s", m.Phase, m.Reason)
+	}
+	w.rest()
+	files, err := w.nodes[1].disk.Files(now)
+	if err != nil || string(files[journal]) != "its own" {
+		t.Errorf("the clone on its new node holds %q, %v", files[journal], err)
+	}
+}

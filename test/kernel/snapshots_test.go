@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/cluster"
 )
 
 // notebook writes numbers to both its datasets, one after the other, without end.
@@ -37,6 +38,7 @@ func TestSnapshotsUnderWrites(t *testing.T) {
 	}
 
 	s.grows("notes", "notes-one")
+	s.clones("node1", "notes-one", "round-1")
 	s.inside("node1", "notes", "sh", "-c", "echo later > /one/marker && sync")
 	before := s.sum("node1", s.kept("notes-one", "round-0"))
 	back := s.backTo("notes-one", "round-0")
@@ -120,11 +122,33 @@ func (s *stage) grows(app, dataset string) {
 	s.must(err)
 	s.settled()
 	s.inside(s.home(app), app, "sh", "-c", fill)
-	s.must(s.Until(s.ctx, "a limit below what is in use to be refused", func() (bool, error) {
-		_, err := s.Flocker(s.ctx, "dataset", "resize", dataset, "100M")
-		return err != nil && strings.Contains(err.Error(), "are in use"), err
-	}))
+	_, err = s.Flocker(s.ctx, "dataset", "resize", dataset, "500M") // its agent looks at what is in use
+	s.must(err)
+	s.settled()
+	if _, err := s.Flocker(s.ctx, "dataset", "resize", dataset, "100M"); err == nil || !strings.Contains(err.Error(), "are in use") {
+		s.T.Errorf("a limit below what is in use: %v", err)
+	}
 	s.inside(s.home(app), app, "rm", "-f", "/one/fill")
+}
+
+// clones makes a dataset of a snapshot, writes to it, and sees that neither touches the other.
+func (s *stage) clones(node, dataset, snapshot string) {
+	s.T.Helper()
+	var d cluster.Dataset
+	s.must(s.JSON(s.ctx, &d, "dataset", "clone", dataset, "notes-copy", "--from-snapshot", snapshot))
+	s.settled()
+	of := s.kept(dataset, snapshot)
+	before, log := s.sum(node, of), "/flocker/"+string(d.ID)+"/data/log"
+	if sum, _, _ := strings.Cut(s.onNode(node, "sha256sum "+log), " "); sum != before || d.Size != 500<<20 {
+		s.T.Errorf("the clone has content %s and a limit of %d; want %s, and that of its origin", sum, d.Size, before)
+	}
+	s.onNode(node, "echo changed > "+log+" && sync")
+	if after := s.sum(node, of); after != before {
+		s.T.Errorf("writing to a clone changed its snapshot: %s, was %s", after, before)
+	}
+	_, err := s.Flocker(s.ctx, "dataset", "rm", "notes-copy")
+	s.must(err)
+	s.settled()
 }
 
 // backTo rolls a dataset back and returns the name of the snapshot that keeps what it was before.
