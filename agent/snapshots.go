@@ -118,6 +118,7 @@ func (a *Agent) takeTogether(ctx context.Context, s plan.TakeTogether) error {
 		}
 	}
 	if err := a.whilePaused(ctx, s.Application, func() error { return a.take(ctx, s.Snapshots) }); err != nil {
+		a.taken.forget(s.Snapshots) // what was taken before and after it went on is not of one instant
 		return fmt.Errorf("snapshots of application %s: %w", s.Application, err)
 	}
 	return a.tellTaken(ctx, s.Snapshots)
@@ -134,12 +135,21 @@ func (a *Agent) whilePaused(ctx context.Context, application string, do func() e
 	case err != nil:
 		return err
 	}
-	defer func() {
-		err = errors.Join(err, a.Engine.Unpause(context.WithoutCancel(ctx), application))
+	unpause := func() error {
 		a.Log.Info("application paused for its snapshots", "application", application, "pause", time.Since(began))
-	}()
-	return do()
+		return a.Engine.Unpause(context.WithoutCancel(ctx), application)
+	}
+	late := make(chan error, 1)
+	guard := time.AfterFunc(pauseAtMost, func() { late <- unpause() })
+	err = do()
+	if guard.Stop() {
+		return errors.Join(err, unpause())
+	}
+	return errors.Join(err, <-late, fmt.Errorf("storage did not take them within %s, and the application went on", pauseAtMost))
 }
+
+// pauseAtMost is how long an application waits for storage that hangs. A snapshot takes milliseconds, and longer where much is to be written out.
+const pauseAtMost = 10 * time.Second
 
 // take takes snapshots at the same time, all or none. The objects of their datasets are the caller's.
 func (a *Agent) take(ctx context.Context, asked []plan.TakeSnapshot) error {

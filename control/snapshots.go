@@ -195,8 +195,8 @@ func (s *Service) DeleteSnapshot(ctx context.Context, by, ref, snapshot string) 
 	return api.SnapshotInfo{KeptSnapshot: k, Dataset: n.ID, DatasetName: n.Name, State: api.SnapshotRemoved}, nil
 }
 
-// ReportSnapshots notes what a dataset's owner has taken. It compares the node's session, so that a report that is
-// delivered after its sender died names nothing that its successor may have pruned, and owner and epoch.
+// ReportSnapshots notes what a dataset's owner has taken, and what it has rolled back. It compares session, owner and epoch, so that a
+// report that is delivered late changes nothing.
 func (s *Service) ReportSnapshots(ctx context.Context, node cluster.NodeID, r api.SnapshotReport) (api.SnapshotReply, error) {
 	rev, err := s.store.Update(ctx, func(tx *store.Tx) error {
 		if _, err := checkSession(ctx, tx, node, r.Session); err != nil {

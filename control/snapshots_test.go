@@ -184,7 +184,9 @@ func TestAnApplicationsDatasetsAreAskedForAsOneGroup(t *testing.T) {
 func TestWhatACloneIsToBeMadeFromStaysUntilItIsBorn(t *testing.T) {
 	t.Parallel()
 	s := takenStage(t, "a", "b")
-	clone := func(r api.CloneRequest) (cluster.Dataset, error) { return s.service.CloneDataset(t.Context(), "test", "db", r) }
+	clone := func(r api.CloneRequest) (cluster.Dataset, error) {
+		return s.service.CloneDataset(t.Context(), "test", "db", r)
+	}
 	err := second(clone(api.CloneRequest{Name: "copy", Snapshot: "one", Node: "b"}))
 	wantError(t, err, cluster.ErrPrecondition)
 	if !strings.Contains(err.Error(), "clone it on a, and move the clone") {

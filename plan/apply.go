@@ -17,11 +17,7 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	observed.Containers = mapOf(observed.Containers)
 	switch s := step.(type) {
 	case CreateVolume:
-		c := cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
-		if observed.Storage.Capabilities.Attaches {
-			c.Volume, c.Device = string(s.Dataset), "device"
-		}
-		observed.Copies[s.Dataset] = c
+		born(observed, s)
 	case CloneVolume:
 		observed.Copies[s.Dataset] = cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
 	case Attach:
@@ -56,9 +52,7 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	case TakeSnapshot:
 		took(observed, s)
 	case TakeTogether:
-		for _, one := range s.Snapshots {
-			took(observed, one)
-		}
+		took(observed, s.Snapshots...)
 	case CreateContainer:
 		a := desired.Applications[s.Application]
 		observed.Containers[s.Application] = cluster.Container{
@@ -84,11 +78,21 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	return observed
 }
 
-func took(o cluster.Observed, s TakeSnapshot) {
-	onCopy(o, s.Dataset, func(c *cluster.Copy) {
-		name := fmt.Sprintf("e%d-s%d", s.Epoch, s.Serial)
-		c.Snapshots = append(slices.Clone(c.Snapshots), cluster.Snapshot{Name: name, ID: name, Epoch: s.Epoch, Serial: s.Serial})
-	})
+func took(o cluster.Observed, list ...TakeSnapshot) {
+	for _, s := range list {
+		onCopy(o, s.Dataset, func(c *cluster.Copy) {
+			name := fmt.Sprintf("e%d-s%d", s.Epoch, s.Serial)
+			c.Snapshots = append(slices.Clone(c.Snapshots), cluster.Snapshot{Name: name, ID: name, Epoch: s.Epoch, Serial: s.Serial})
+		})
+	}
+}
+
+func born(o cluster.Observed, s CreateVolume) {
+	c := cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
+	if o.Storage.Capabilities.Attaches {
+		c.Volume, c.Device = string(s.Dataset), "device"
+	}
+	o.Copies[s.Dataset] = c
 }
 
 func mapOf[K comparable, V any](m map[K]V) map[K]V {

@@ -178,7 +178,7 @@ func (s *store) report(o cluster.Observed) {
 		for id, c := range o.Copies {
 			if x, ok := d.Datasets[id]; ok && x.Owner == o.Node && c.Head && c.Epoch == x.Epoch {
 				x.Born, x.Adopt = true, ""
-				d.Datasets[id] = x
+				d.Datasets[id] = forgetGone(x, c)
 			}
 		}
 	})
@@ -194,7 +194,7 @@ func (s *store) failOver(name string, to cluster.NodeID, boot string, adopt map[
 		a.Node = to
 		d.Applications[name] = a
 		for id, snapshot := range adopt {
-			x := d.Datasets[id]
+			x := unrolled(d.Datasets[id])
 			x.Owner, x.Epoch, x.Adopt = to, x.Epoch+1, snapshot
 			d.Datasets[id] = x
 		}
