@@ -129,7 +129,7 @@ func (c *Client) DeleteSnapshot(ctx context.Context, dataset, snapshot string) (
 
 // RollBack asks for a dataset to be made what it was in a snapshot.
 func (c *Client) RollBack(ctx context.Context, dataset string, r RollbackRequest) (RollbackReply, error) {
-	return send[RollbackReply](ctx, c, http.MethodPost, r, true, "datasets", dataset, "rollback")
+	return send[RollbackReply](ctx, c, http.MethodPost, r, false, "datasets", dataset, "rollback")
 }
 
 // Deploy makes applications and their datasets as described. It may be repeated.
