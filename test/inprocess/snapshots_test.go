@@ -310,3 +310,18 @@ func TestClonesWhoeverDies(t *testing.T) {
 		t.Errorf("the clone on its new node holds %q, %v", files[journal], err)
 	}
 }
+
+// The hooks of what runs on a dataset run before its snapshot, where that is asked for.
+func TestQuiesceRunsTheHooksFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	n := w.nodes[0]
+	w.deploy("db", n, 1, func(a *cluster.Application) { a.Hooks.Quiesce = []string{"flush"} })
+	w.keep(api.SnapshotRequest{Dataset: "db-0", Name: "plain"})
+	before := n.changes()["hook flush"]
+	w.keep(api.SnapshotRequest{Dataset: "db-0", Name: "quiesced", Quiesce: true})
+	w.keep(api.SnapshotRequest{Application: "db", Name: "together", Quiesce: true})
+	if after := n.changes()["hook flush"]; before != 0 || after != 2 {
+		t.Errorf("the hook ran %d times without being asked for, and %d times for two snapshots", before, after)
+	}
+}
