@@ -69,6 +69,7 @@ type link interface {
 	Report(ctx context.Context, r api.ObservedReport) error
 	Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error)
 	Progress(ctx context.Context, p cluster.MoveProgress) error
+	ReportSnapshots(ctx context.Context, r api.SnapshotReport) (api.SnapshotReply, error)
 }
 
 // Config is what an agent is made from. Every field but Fault and Checks is needed.
@@ -103,6 +104,7 @@ type Agent struct {
 	expose  *exposure
 	lives   *lives
 	ready   *readiness
+	taken   *taken
 	// listeners is who uses the node's ports besides applications.
 	listeners   *listeners
 	unreachable *unreachable
@@ -132,6 +134,7 @@ func New(c Config) *Agent {
 		wake:    converge.NewWaker(),
 		lives:   lives,
 		ready:   newReadiness(),
+		taken:   newTaken(),
 		active:  map[cluster.MoveID]*transitions{},
 		places:  map[string]string{},
 		names:   map[string]named{},

@@ -14,8 +14,8 @@ import (
 	"github.com/flocker-project/flocker/plan"
 )
 
-// catchUp bounds how long a claim is kept for the mirror to reach what the move stored last.
-const catchUp = 5 * time.Second
+// catchUpWithin bounds how long objects are kept for the mirror to reach what was stored last of them.
+const catchUpWithin = 5 * time.Second
 
 var errClaimed = errors.New("its function runs already")
 
@@ -142,11 +142,7 @@ func (t *transitions) stored(rev cluster.Revision) {
 func (t *transitions) end(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wait, cancel := context.WithTimeout(ctx, catchUp)
-	defer cancel()
-	if err := t.agent.mirror.reached(wait, t.last); err != nil {
-		t.agent.mirror.incomplete() // whatever is decided next rests on a full read
-	}
+	t.agent.catchUp(ctx, t.last)
 	if t.release != nil {
 		t.release()
 	}

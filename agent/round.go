@@ -154,9 +154,11 @@ func same(a, b cluster.Observed) bool {
 // do carries out one step.
 func (a *Agent) do(ctx context.Context, s plan.Step) error {
 	switch s := s.(type) {
-	case plan.CreateVolume, plan.MakeHead, plan.Attach, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead,
+	case plan.CreateVolume, plan.CloneVolume, plan.MakeHead, plan.Attach, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead,
 		plan.DestroyCopy, plan.Resize, plan.PruneSnapshot:
 		return a.doStorage(ctx, s)
+	case plan.TakeSnapshot, plan.TakeTogether, plan.Revert:
+		return a.doSnapshot(ctx, s)
 	case plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer,
 		plan.OpenGate, plan.CloseGate:
 		return a.doContainer(ctx, s)

@@ -34,6 +34,9 @@ func (a *Agent) doStorage(ctx context.Context, s plan.Step) error {
 	switch s := s.(type) {
 	case plan.CreateVolume:
 		return a.Pool.Create(ctx, backend.Spec{Dataset: s.Dataset, Size: s.Size, Profile: s.Profile, Epoch: s.Epoch})
+	case plan.CloneVolume:
+		spec := backend.Spec{Dataset: s.Dataset, Size: s.Size, Profile: s.Profile, Epoch: s.Epoch}
+		return a.Pool.Clone(ctx, s.From, s.Snapshot, spec, "")
 	case plan.MakeHead:
 		spec := backend.Spec{Dataset: s.Dataset, Size: s.Size, Epoch: s.Epoch}
 		return a.Pool.Clone(ctx, s.Dataset, s.Snapshot, spec, s.Scratch)

@@ -62,6 +62,13 @@ func (c *AgentClient) Transition(ctx context.Context, id cluster.MoveID, t MoveT
 	return m, err
 }
 
+// ReportSnapshots tells what was taken. It may be repeated, and is, on other endpoints until one takes it.
+func (c *AgentClient) ReportSnapshots(ctx context.Context, r SnapshotReport) (SnapshotReply, error) {
+	var reply SnapshotReply
+	err := c.control.do(ctx, call{method: http.MethodPut, path: "/agent/v1/snapshots", body: r, repeatable: true}, &reply)
+	return reply, err
+}
+
 // Watch reads the session's stream, from the revision that the caller has (0: none), until it breaks or fn fails.
 // cluster.ErrPrecondition says that the session is over: then nothing read in it counts any more.
 func (c *AgentClient) Watch(ctx context.Context, session string, from cluster.Revision, fn func(WatchEvent) error) error {

@@ -31,6 +31,7 @@ type agents interface {
 	Observe(ctx context.Context, node cluster.NodeID, r ObservedReport) error
 	Transition(ctx context.Context, node cluster.NodeID, move cluster.MoveID, t MoveTransition) (cluster.Move, error)
 	ReportProgress(ctx context.Context, node cluster.NodeID, p cluster.MoveProgress) error
+	ReportSnapshots(ctx context.Context, node cluster.NodeID, r SnapshotReport) (SnapshotReply, error)
 }
 
 // AgentHandler serves the agents' API: each node acts for itself only.
@@ -42,6 +43,7 @@ func AgentHandler(control agents, identify Identify, log *slog.Logger) http.Hand
 	mux.HandleFunc("PUT /agent/v1/observed", h.observed)
 	mux.HandleFunc("POST /agent/v1/moves/{move}", h.transition)
 	mux.HandleFunc("PUT /agent/v1/progress", h.progress)
+	mux.HandleFunc("PUT /agent/v1/snapshots", h.snapshots)
 	return http.MaxBytesHandler(mux, maxAgentBody)
 }
 
@@ -75,6 +77,12 @@ func (h agentHandler) transition(w http.ResponseWriter, r *http.Request) {
 func (h agentHandler) progress(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, h.access.node, func(id pki.Identity, q cluster.MoveProgress) (struct{}, error) {
 		return struct{}{}, h.control.ReportProgress(r.Context(), id.Node, q)
+	})
+}
+
+func (h agentHandler) snapshots(w http.ResponseWriter, r *http.Request) {
+	answer(w, r, h.access.node, func(id pki.Identity, q SnapshotReport) (SnapshotReply, error) {
+		return h.control.ReportSnapshots(r.Context(), id.Node, q)
 	})
 }
 

@@ -109,6 +109,34 @@ func (c *Client) DeleteDataset(ctx context.Context, ref string) (cluster.Dataset
 	return send[cluster.Dataset](ctx, c, http.MethodDelete, nil, false, "datasets", ref)
 }
 
+// CloneDataset makes a new dataset of another's content.
+func (c *Client) CloneDataset(ctx context.Context, ref string, r CloneRequest) (cluster.Dataset, error) {
+	return send[cluster.Dataset](ctx, c, http.MethodPost, r, false, "datasets", ref, "clones")
+}
+
+// CreateSnapshots asks for a snapshot of a dataset, or of all of an application; with an id it may be repeated.
+func (c *Client) CreateSnapshots(ctx context.Context, r SnapshotRequest) ([]SnapshotInfo, error) {
+	return send[[]SnapshotInfo](ctx, c, http.MethodPost, r, r.ID != "", "snapshots")
+}
+
+// Snapshots lists those of a dataset, or of all where it is empty.
+func (c *Client) Snapshots(ctx context.Context, dataset string) ([]SnapshotInfo, error) {
+	if dataset == "" {
+		return get[[]SnapshotInfo](ctx, c, "snapshots")
+	}
+	return get[[]SnapshotInfo](ctx, c, "datasets", dataset, "snapshots")
+}
+
+// DeleteSnapshot removes one.
+func (c *Client) DeleteSnapshot(ctx context.Context, dataset, snapshot string) (SnapshotInfo, error) {
+	return send[SnapshotInfo](ctx, c, http.MethodDelete, nil, false, "datasets", dataset, "snapshots", snapshot)
+}
+
+// RollBack asks for a dataset to be made what it was in a snapshot.
+func (c *Client) RollBack(ctx context.Context, dataset string, r RollbackRequest) (RollbackReply, error) {
+	return send[RollbackReply](ctx, c, http.MethodPost, r, false, "datasets", dataset, "rollback")
+}
+
 // Deploy makes applications and their datasets as described. It may be repeated.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (DeployReply, error) {
 	return send[DeployReply](ctx, c, http.MethodPost, r, !r.CreateOnly, "deploy")

@@ -23,6 +23,14 @@ type DatasetChange struct {
 	Size *int64 `json:"size,omitempty" doc:"new limit in bytes"`
 }
 
+// CloneRequest asks for a new dataset with the content that another one has, or had in a snapshot.
+type CloneRequest struct {
+	Name     string            `json:"name" doc:"the clone's, unique in the cluster"`
+	Snapshot string            `json:"snapshot,omitempty" doc:"name or UUID; when empty one is taken, and goes when the clone is made"`
+	Node     string            `json:"node,omitempty" doc:"one that has the snapshot; the dataset's owner when empty"`
+	Metadata map[string]string `json:"metadata,omitempty" doc:"beside that of the dataset"`
+}
+
 // DatasetInfo is a dataset with what the nodes see of it.
 type DatasetInfo struct {
 	cluster.Dataset
@@ -48,4 +56,5 @@ type datasets interface {
 	GetDataset(ctx context.Context, ref string) (DatasetInfo, error)
 	ChangeDataset(ctx context.Context, by, ref string, c DatasetChange) (cluster.Dataset, error)
 	DeleteDataset(ctx context.Context, by, ref string) (cluster.Dataset, error)
+	CloneDataset(ctx context.Context, by, ref string, r CloneRequest) (cluster.Dataset, error)
 }

@@ -24,6 +24,7 @@ const maxBody = 1 << 20
 // Services are the parts of the control service that users reach.
 type Services struct {
 	Datasets     datasets
+	Snapshots    snapshots
 	Applications applications
 	Moves        moves
 	Nodes        nodes
@@ -85,6 +86,7 @@ func newV2(mux *http.ServeMux, s Services, a access) *v2 {
 	config.FieldsOptionalByDefault = true
 	v := &v2{Services: s, api: humago.New(mux, config), access: a}
 	v.registerDatasets()
+	v.registerSnapshots()
 	v.registerApplications()
 	v.registerMoves()
 	v.registerNodes()

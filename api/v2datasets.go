@@ -38,4 +38,12 @@ func (v *v2) registerDatasets() {
 		func(ctx context.Context, in *datasetPath) (cluster.Dataset, error) {
 			return v.Datasets.DeleteDataset(ctx, by(ctx), in.Dataset)
 		})
+	register(v, route{method: http.MethodPost, path: one + "/clones", id: "clone-dataset", summary: "Make a new dataset of a dataset's content", tag: tag, role: pki.RoleOperate, status: http.StatusCreated},
+		func(ctx context.Context, in *struct {
+			Dataset string `path:"dataset" doc:"UUID or name"`
+			Body    CloneRequest
+		},
+		) (cluster.Dataset, error) {
+			return v.Datasets.CloneDataset(ctx, by(ctx), in.Dataset, in.Body)
+		})
 }

@@ -101,6 +101,13 @@ type Snapshotter interface {
 	DropHead(ctx context.Context, id cluster.DatasetID) error
 }
 
+// Reverter is for drivers with snapshots that can put one in the head's place at once.
+type Reverter interface {
+	// Revert puts a writable copy of one of the dataset's own snapshots in the place of its head, which keeps its epoch and its size and may
+	// not be mounted or open (ErrBusy). A crash leaves the one or the other, whole, and never none; done again it does the same.
+	Revert(ctx context.Context, id cluster.DatasetID, snapshot string) error
+}
+
 // Lineage names a point of a dataset's history.
 type Lineage struct {
 	Epoch  cluster.Epoch

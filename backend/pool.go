@@ -53,9 +53,10 @@ func NewPool(driver Driver, options Options) *Pool {
 // CapabilitiesOf says what a driver can do.
 func CapabilitiesOf(driver Driver) cluster.Capabilities {
 	_, snapshots := as[Snapshotter](driver)
+	_, reverts := as[Reverter](driver)
 	_, replicates := as[Replicator](driver)
 	_, resizes := as[Resizer](driver)
-	can := cluster.Capabilities{Snapshots: snapshots, Replicates: replicates, Resizes: resizes}
+	can := cluster.Capabilities{Snapshots: snapshots, Reverts: reverts, Replicates: replicates, Resizes: resizes}
 	if attacher, ok := as[Attacher](driver); ok {
 		can = attacher.Abilities()
 		can.Attaches = true

@@ -47,6 +47,16 @@ func (p *Pool) Clone(ctx context.Context, from cluster.DatasetID, snapshot strin
 	})
 }
 
+// Revert makes the head what it was in one of its snapshots.
+func (p *Pool) Revert(ctx context.Context, id cluster.DatasetID, snapshot string) error {
+	return with(ctx, p, "revert", id, func(r Reverter) error {
+		if err := checkName(snapshot, false); err != nil {
+			return err
+		}
+		return r.Revert(ctx, id, snapshot)
+	})
+}
+
 // Send writes a snapshot to w. Other changes of the dataset go on meanwhile.
 func (p *Pool) Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error {
 	return p.stream(ctx, call{op: "send", id: id, object: snapshot}, func(r Replicator) error {

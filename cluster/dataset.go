@@ -23,9 +23,16 @@ type Dataset struct {
 	// came later. Without it an owner that misses its head waits.
 	Adopt string `json:"adopt,omitempty"`
 	// Eviction lets the owner take the volume from a node that nobody hears, by what the storage itself does to keep it out.
-	Eviction Eviction  `json:"eviction,omitzero"`
-	Deleted  bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
-	Created  time.Time `json:"created,omitzero"`
+	Eviction Eviction `json:"eviction,omitzero"`
+	// Snapshots are those that somebody asked to keep, in the order in which they were asked for.
+	Snapshots []KeptSnapshot `json:"snapshots,omitempty"`
+	// Rollback is set while the dataset is to be made what it was in one of its snapshots. Nothing runs on it meanwhile.
+	Rollback *Rollback `json:"rollback,omitempty"`
+	// Origin is the snapshot that the dataset was made from; nil where it began empty.
+	Origin *Origin `json:"origin,omitempty"`
+
+	Deleted bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
+	Created time.Time `json:"created,omitzero"`
 	// Revision is the store's revision of this record; the store sets it.
 	Revision Revision `json:"revision,omitempty"`
 }

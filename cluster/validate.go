@@ -40,6 +40,19 @@ func ValidateDatasetName(name string) error {
 	return validateName(name, datasetNames, 255)
 }
 
+// ValidateSnapshotName says why a name cannot be a snapshot's.
+func ValidateSnapshotName(name string) error {
+	return validateName(name, datasetNames, 255)
+}
+
+// ValidateSnapshotID says why an id cannot be a snapshot's.
+func ValidateSnapshotID(id SnapshotID) error {
+	if !regexp.MustCompile(uuids).MatchString(string(id)) {
+		return &FieldError{Field: "id", Problem: fmt.Sprintf("%.80q is not a UUID in lower case", id)}
+	}
+	return nil
+}
+
 func validateName(name, pattern string, longest int) error {
 	switch {
 	case name == "":

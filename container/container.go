@@ -106,10 +106,19 @@ type Inside interface {
 	Logs(ctx context.Context, application string, lines int) (string, error)
 }
 
+// Pauser keeps an application's processes from running for a while.
+type Pauser interface {
+	// Pause returns once no process of the running container runs, until Unpause. Paused is success, one that does not run is ErrNotRunning.
+	Pause(ctx context.Context, application string) error
+	// Unpause lets the processes go on where they were. Not paused is success, absent is ErrNotFound.
+	Unpause(ctx context.Context, application string) error
+}
+
 // Engine is all that the agent asks of a runtime.
 type Engine interface {
 	Runtime
 	Networking
 	Images
 	Inside
+	Pauser
 }

@@ -58,6 +58,7 @@ func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (
 	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
 	n.Epoch, n.Created = 1, s.now()
 	n.Move, n.Born, n.Adopt, n.Eviction, n.Deleted, n.Backend = "", false, "", cluster.Eviction{}, false, ""
+	n.Snapshots, n.Rollback, n.Origin = nil, nil, nil
 	if err := n.Validate(); err != nil {
 		return n, err
 	}
@@ -108,6 +109,9 @@ func (s *Service) ChangeDataset(ctx context.Context, by, ref string, c api.Datas
 		if err := n.Validate(); err != nil {
 			return err
 		}
+		if err := d.mayResize(ctx, n); err != nil {
+			return err
+		}
 		return d.putDataset(n)
 	})
 	if err != nil {
@@ -116,6 +120,39 @@ func (s *Service) ChangeDataset(ctx context.Context, by, ref string, c api.Datas
 	n.Revision = max(n.Revision, rev)
 	s.log.Info("dataset changed", "dataset", n.ID, "name", n.Name, "size", n.Size, "by", by)
 	return n, nil
+}
+
+// mayResize refuses a limit that the owner's storage cannot have, by what is known of it. What changes afterwards its agent finds out.
+func (d *draft) mayResize(ctx context.Context, n cluster.Dataset) error {
+	storage, c, err := d.stored(ctx, n)
+	if err != nil || !n.Born {
+		return err
+	}
+	can, refused := storage.Capabilities, ""
+	switch {
+	case !can.Resizes:
+		refused = fmt.Sprintf("the storage %s of node %s cannot change a dataset's size", storage.Backend, d.nodes[n.Owner].Name)
+	case can.Attaches && n.Size == 0:
+		refused = "a volume of network storage always has a limit"
+	case can.Attaches && n.Size < c.Size:
+		refused = fmt.Sprintf("its volume has %s, and a volume of network storage never becomes smaller", cluster.FormatSize(c.Size))
+	case n.Size > 0 && n.Size < c.Used:
+		refused = fmt.Sprintf("%s of it are in use, which is more than %s", cluster.FormatSize(c.Used), cluster.FormatSize(n.Size))
+	}
+	if refused == "" {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", refused, cluster.ErrPrecondition)
+}
+
+// stored is what the owner of a dataset last said of its storage and of its copy; both are empty until it has.
+func (d *draft) stored(ctx context.Context, n cluster.Dataset) (cluster.Storage, cluster.Copy, error) {
+	seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.Owner))
+	if ignoreNotFound(err) != nil {
+		return cluster.Storage{}, cluster.Copy{}, err
+	}
+	c, err := store.Get(ctx, d.tx, store.Copies(n.Owner).Under(string(n.ID)))
+	return seen.Storage, c, ignoreNotFound(err)
 }
 
 // DeleteDataset asks for the destruction of all copies. It is refused while an
@@ -137,7 +174,13 @@ func (s *Service) DeleteDataset(ctx context.Context, by, ref string) (cluster.Da
 			}
 			return fmt.Errorf("application %s %s: %w", users[0].Name, state, cluster.ErrConflict)
 		}
+		if err := d.noClones(n.ID, ""); err != nil {
+			return err
+		}
 		if err := s.cancelFor(ctx, d, "it", n.Move, "the dataset is to be deleted"); err != nil {
+			return err
+		}
+		if err := cloneMade(ctx, newRecords(tx), n); err != nil {
 			return err
 		}
 		n.Deleted = true

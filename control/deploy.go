@@ -185,6 +185,9 @@ func (p *deployment) resize(ctx context.Context, there, wanted cluster.Dataset) 
 	if err := there.Validate(); err != nil {
 		return err
 	}
+	if err := p.draft.mayResize(ctx, there); err != nil {
+		return fmt.Errorf("dataset %s: %w", there.Name, err)
+	}
 	p.did(api.DeployUpdate, datasetObject(there.ID), there.Name, fmt.Sprintf("size %d, was %d", there.Size, was))
 	return p.draft.putDataset(there)
 }

@@ -158,7 +158,37 @@ func datasetText(names nodeNamer, was, is *cluster.Dataset) (string, string) {
 	case is.Size != was.Size:
 		return is.Name, fmt.Sprintf("size is %d, was %d", is.Size, was.Size)
 	}
-	return is.Name, ""
+	return is.Name, snapshotText(was, is)
+}
+
+// snapshotText says what has become of a dataset's snapshots.
+func snapshotText(was, is *cluster.Dataset) string {
+	var news []string
+	switch {
+	case is.Rollback != nil && was.Rollback == nil:
+		to, _ := is.Kept(is.Rollback.To)
+		news = append(news, "is to be rolled back to snapshot "+to.Name)
+	case is.Rollback == nil && was.Rollback != nil:
+		to, _ := was.Kept(was.Rollback.To)
+		news = append(news, "is rolled back to snapshot "+to.Name)
+	}
+	for _, k := range is.Snapshots {
+		before, known := was.Kept(k.ID)
+		switch {
+		case !known:
+			news = append(news, fmt.Sprintf("snapshot %s is asked for", k.Name))
+		case k.Removed && !before.Removed:
+			news = append(news, fmt.Sprintf("snapshot %s is to be removed", k.Name))
+		case k.Taken != nil && before.Taken == nil:
+			news = append(news, fmt.Sprintf("snapshot %s is taken", k.Name))
+		}
+	}
+	for _, k := range was.Snapshots {
+		if _, still := is.Kept(k.ID); !still {
+			news = append(news, fmt.Sprintf("snapshot %s is gone", k.Name))
+		}
+	}
+	return strings.Join(news, "; ")
 }
 
 func applicationText(names nodeNamer, was, is *cluster.Application) (string, string) {

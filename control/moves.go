@@ -110,6 +110,9 @@ func (s *Service) startMove(ctx context.Context, d *draft, apps []string, sets [
 	}
 	for _, id := range sets {
 		n := d.datasets[id]
+		if n.Rollback != nil {
+			return m, fmt.Errorf("dataset %s is being rolled back; try again: %w", n.Name, cluster.ErrConflict)
+		}
 		n.Move = m.ID
 		if err := d.putDataset(n); err != nil {
 			return m, err

@@ -5,6 +5,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -96,7 +97,7 @@ func (s *Service) ForgetNode(ctx context.Context, by, ref string) error {
 		if err != nil {
 			return err
 		}
-		if err := d.mayForget(n); err != nil {
+		if err := errors.Join(d.mayForget(n), d.lastWith(ctx, n)); err != nil {
 			return err
 		}
 		if err := forgetObserved(ctx, tx, n.ID); err != nil {
@@ -140,6 +141,41 @@ func (d *draft) mayForget(n cluster.Node) error {
 		}
 	}
 	return nil
+}
+
+// lastWith refuses to forget a node that has the only copy of a snapshot that somebody asked to keep.
+func (d *draft) lastWith(ctx context.Context, n cluster.Node) error {
+	for _, id := range sortedKeys(d.datasets) {
+		set := d.datasets[id]
+		for _, k := range set.Snapshots {
+			if k.Taken == nil || k.Removed || set.Deleted {
+				continue
+			}
+			holders, err := d.holders(ctx, id, *k.Taken)
+			if err != nil {
+				return err
+			}
+			if len(holders) == 1 && holders[0] == n.ID {
+				return fmt.Errorf("it is the only one with snapshot %s of dataset %s; remove the snapshot first, or bring the node back: %w", k.Name, set.Name, cluster.ErrConflict)
+			}
+		}
+	}
+	return nil
+}
+
+// holders are the nodes that have a snapshot, as they last reported.
+func (d *draft) holders(ctx context.Context, id cluster.DatasetID, s cluster.Snapshot) ([]cluster.NodeID, error) {
+	var all []cluster.NodeID
+	for _, n := range sortedKeys(d.nodes) {
+		c, err := store.Get(ctx, d.tx, store.Copies(n).Under(string(id)))
+		if ignoreNotFound(err) != nil {
+			return nil, err
+		}
+		if err == nil && c.Held(s) {
+			all = append(all, n)
+		}
+	}
+	return all, nil
 }
 
 func forgetObserved(ctx context.Context, tx *store.Tx, id cluster.NodeID) error {
@@ -251,7 +287,7 @@ func (d *draft) evicts(ctx context.Context, from, to cluster.Node) (bool, error)
 
 // takeOver makes a replica's newest snapshot the dataset.
 func (s *Service) takeOver(ctx context.Context, d *draft, id cluster.DatasetID, to cluster.Node, by string, consent cluster.Duration) (api.FailedOverCopy, error) {
-	n := d.datasets[id]
+	n := withoutRollback(d.datasets[id])
 	seen, err := store.Get(ctx, d.tx, store.ObservedNode(to.ID))
 	if ignoreNotFound(err) != nil {
 		return api.FailedOverCopy{}, err

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -148,6 +149,7 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 		if _, err := checkSession(ctx, tx, node, r.Session); err != nil {
 			return err
 		}
+		sets := newRecords(tx)
 		for _, p := range parts {
 			if err := p.write(tx); err != nil {
 				return err
@@ -155,7 +157,7 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 			if p.head == nil {
 				continue
 			}
-			if err := birth(ctx, tx, node, *p.head, r.Observed.Storage.Backend); err != nil {
+			if err := birth(ctx, sets, node, *p.head, r.Observed.Storage.Backend); err != nil {
 				return err
 			}
 		}
@@ -165,24 +167,28 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 }
 
 // birth notes that the owner has a copy: from now on the dataset is never made
-// anew, and what a fail-over named to be adopted, or taken, has been.
-func birth(ctx context.Context, tx *store.Tx, node cluster.NodeID, c cluster.Copy, backend string) error {
-	key := store.Datasets.Under(string(c.Dataset))
-	d, err := store.Get(ctx, tx, key)
+// anew, what a fail-over named to be adopted, or taken, has been, and snapshots that were removed and are gone are forgotten.
+func birth(ctx context.Context, sets *records, node cluster.NodeID, c cluster.Copy, backend string) error {
+	d, err := sets.get(ctx, c.Dataset)
 	if errors.Is(err, cluster.ErrNotFound) {
 		return nil
 	}
 	adopted := (d.Adopt != "" || d.Eviction != cluster.Eviction{}) && c.Epoch == d.Epoch
-	if err != nil || d.Owner != node || (d.Born && !adopted) {
+	gone := func(k cluster.KeptSnapshot) bool { return k.Removed && (k.Taken == nil || !c.Held(*k.Taken)) }
+	if err != nil || d.Owner != node || (d.Born && !adopted && !slices.ContainsFunc(d.Snapshots, gone)) {
 		return err
 	}
+	d = d.WithoutSnapshots(gone)
 	if !d.Born {
 		d.Born, d.Backend = true, backend
+		if err := cloneMade(ctx, sets, d); err != nil {
+			return err
+		}
 	}
 	if adopted {
 		d.Adopt, d.Eviction = "", cluster.Eviction{}
 	}
-	return store.Put(tx, key, d)
+	return sets.put(d)
 }
 
 // ReportProgress keeps a move's progress, apart from the move.

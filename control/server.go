@@ -105,7 +105,8 @@ func (s *Server) services(service *Service) api.Services {
 		j.Joiner = &pki.Joiner{Authority: s.Authority, Tokens: tokens{service.store, service.now}}
 	}
 	return api.Services{
-		Datasets: service, Applications: service, Moves: service, Nodes: service, Overview: service, Recovery: service, Joining: j,
+		Datasets: service, Snapshots: service, Applications: service, Moves: service, Nodes: service,
+		Overview: service, Recovery: service, Joining: j,
 	}
 }
 

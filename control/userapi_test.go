@@ -29,7 +29,7 @@ func (s *stage) userHandler() http.Handler {
 		return pki.Identity{Kind: pki.KindUser, User: "admin", Role: pki.RoleAdmin}, nil
 	}
 	return api.UserHandler(api.Services{
-		Datasets: s.service, Applications: s.service, Moves: s.service, Nodes: s.service,
+		Datasets: s.service, Snapshots: s.service, Applications: s.service, Moves: s.service, Nodes: s.service,
 		Overview: s.service, Recovery: s.service, Joining: control.Joining{},
 	}, admin, quiet())
 }
@@ -105,6 +105,16 @@ func TestBadRequestsAreRefusedWithTheirFieldAndChangeNothing(t *testing.T) {
 		{"POST", "/v2/moves", `{"application":"x","node":"a","mode":"fast"}`, 422, "mode"},
 		{"POST", "/v2/moves", `{"application":"x","node":"a"}`, 404, "x"},
 		{"POST", "/v2/moves", `{"node":"a"}`, 422, ""},
+		{"POST", "/v2/snapshots", `{"name":"x"}`, 422, "dataset"},
+		{"POST", "/v2/snapshots", `{"dataset":"d","application":"a"}`, 422, "application"},
+		{"POST", "/v2/snapshots", `{"dataset":"nope"}`, 404, "nope"},
+		{"POST", "/v2/snapshots", `{"application":"nope"}`, 404, "nope"},
+		{"POST", "/v2/snapshots", `{"dataset":"d","name":"a/b"}`, 422, "name"},
+		{"POST", "/v2/snapshots", `{"dataset":"d","id":"../x"}`, 422, "id"},
+		{"GET", "/v2/datasets/nope/snapshots", ``, 404, "nope"},
+		{"DELETE", "/v2/datasets/nope/snapshots/x", ``, 404, "nope"},
+		{"POST", "/v2/datasets/nope/clones", `{"name":"x"}`, 404, "nope"},
+		{"POST", "/v2/datasets/nope/rollback", `{"snapshot":"x"}`, 404, "nope"},
 		{"GET", "/v2/moves/..%2f..%2fmeta", ``, 404, ""},
 		{"GET", "/v2/datasets/%00", ``, 404, ""},
 		{"GET", "/v2/events?since=-1", ``, 422, "since"},
@@ -143,7 +153,7 @@ func FuzzRequests(f *testing.F) {
 		}
 		h := s.userHandler()
 		for _, path := range []string{
-			"/v2/datasets", "/v2/deploy", "/v2/moves", "/v2/preflight", "/v2/fail-overs", "/v2/tokens", "/v2/join", "/v2/nodes/a/fence",
+			"/v2/datasets", "/v2/snapshots", "/v2/deploy", "/v2/moves", "/v2/preflight", "/v2/fail-overs", "/v2/tokens", "/v2/join", "/v2/nodes/a/fence",
 			"/v1/configuration/datasets", "/v1/configuration/containers",
 			"/v1/configuration/datasets/" + url.PathEscape(name), "/v1/configuration/containers/" + url.PathEscape(name), "/v2/moves/" + url.PathEscape(name) + "/cancel",
 		} {

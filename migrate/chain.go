@@ -6,43 +6,59 @@ import (
 	"context"
 	"slices"
 
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 )
 
-// links are this node's snapshots that other nodes have too, oldest first. A target
-// that has nothing yet gets them before the newest one: they are what it will have in
+// ahead are this node's snapshots that the target gets before the newest one, oldest first: those that somebody asked to keep
+// and that it lacks, and, where it has nothing yet, the links: those that other nodes have too. A link is what the target will have in
 // common with those nodes, so that a later move there sends only what changed.
-func (s *set) links() []cluster.Snapshot {
-	desired, observed := s.run.node.View()
-	var links []cluster.Snapshot
-	for _, mine := range observed.Copies[s.dataset.ID].Snapshots {
-		for id, other := range desired.Elsewhere {
-			theirs := other.Copies[s.dataset.ID].Snapshots
-			if id != s.run.node.ID && common([]cluster.Snapshot{mine}, theirs).Name != "" {
-				links = append(links, mine)
-				break
-			}
+func (s *set) ahead() []cluster.Snapshot {
+	var list []cluster.Snapshot
+	for _, mine := range s.here {
+		there := common([]cluster.Snapshot{mine}, s.there).Name != ""
+		if !there && (s.dataset.Keeps(mine) || s.base.Name == "" && s.links(mine)) {
+			list = append(list, mine)
 		}
 	}
-	slices.SortFunc(links, func(a, b cluster.Snapshot) int {
-		if a.Epoch != b.Epoch {
-			return int(a.Epoch) - int(b.Epoch)
-		}
-		return int(a.Serial) - int(b.Serial)
-	})
-	return links
+	backend.SortSnapshots(list)
+	return list
 }
 
-// copyLinks sends the links to a target without any, and says how many bytes that took.
-func (s *set) copyLinks(ctx context.Context) (bytes int64, err error) {
-	if s.base.Name != "" || s.whole {
+// links says whether another node has the snapshot too.
+func (s *set) links(mine cluster.Snapshot) bool {
+	desired, _ := s.run.node.View()
+	for id, other := range desired.Elsewhere {
+		if id != s.run.node.ID && common([]cluster.Snapshot{mine}, other.Copies[s.dataset.ID].Snapshots).Name != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// copyAhead sends what goes ahead, each as a difference to the newest before it that the target has, and says how many bytes
+// that took. Afterwards the base is the newest that both have, as before.
+func (s *set) copyAhead(ctx context.Context) (bytes int64, err error) {
+	if s.whole {
 		return 0, nil
 	}
-	for _, link := range s.links() {
-		if err := s.sendOne(ctx, link); err != nil {
-			return bytes + s.bytes, err
+	list := s.ahead()
+	if len(list) == 0 {
+		return 0, nil
+	}
+	defer func() { s.base = common(s.here, s.there) }()
+	for _, one := range list {
+		s.base = common(slices.DeleteFunc(slices.Clone(s.here), func(o cluster.Snapshot) bool { return o.Name >= one.Name }), s.there)
+		err := s.sendOne(ctx, one)
+		if unfit(err) { // see copy
+			bytes += s.bytes
+			s.base = cluster.Snapshot{}
+			err = s.sendOne(ctx, one)
 		}
 		bytes += s.bytes
+		if err != nil {
+			return bytes, err
+		}
 	}
 	return bytes, nil
 }

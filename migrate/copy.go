@@ -131,7 +131,8 @@ func (r *run) findBases(ctx context.Context) error {
 	}
 	for _, s := range r.sets {
 		id := s.dataset.ID
-		s.base = common(copies[id].Snapshots, reply.Snapshots[id])
+		s.here, s.there = copies[id].Snapshots, reply.Snapshots[id]
+		s.base = common(s.here, s.there)
 		s.used = copies[id].Used
 		s.serial = 0
 		for _, o := range slices.Concat(copies[id].Snapshots, reply.Snapshots[id]) {
@@ -161,14 +162,16 @@ func common(here, there []cluster.Snapshot) cluster.Snapshot {
 type set struct {
 	run     *run
 	dataset cluster.Dataset
-	base    cluster.Snapshot // newest that both ends have, verified; empty name is none
-	serial  uint64           // last one used in this epoch
-	used    int64            // what the dataset refers to
-	bytes   int64            // of the last copy
-	since   time.Duration    // between the snapshots of the last two copies
-	taken   time.Time        // when the last snapshot was taken
-	whole   bool             // the next copy goes without a base, though there is one
-	stream  *transfer.Stream // opened ahead for the last delta
+	base    cluster.Snapshot   // newest that both ends have, verified; empty name is none
+	here    []cluster.Snapshot // on this node, and
+	there   []cluster.Snapshot // on the target, as far as this function knows
+	serial  uint64             // last one used in this epoch
+	used    int64              // what the dataset refers to
+	bytes   int64              // of the last copy
+	since   time.Duration      // between the snapshots of the last two copies
+	taken   time.Time          // when the last snapshot was taken
+	whole   bool               // the next copy goes without a base, though there is one
+	stream  *transfer.Stream   // opened ahead for the last delta
 }
 
 // expected estimates the bytes of the next copy; 0 is unknown.
@@ -223,7 +226,8 @@ func (r *run) findBase(ctx context.Context, s *set) error {
 	if err != nil {
 		return err
 	}
-	s.base = common(copies[s.dataset.ID].Snapshots, reply.Snapshots[s.dataset.ID])
+	s.here, s.there = copies[s.dataset.ID].Snapshots, reply.Snapshots[s.dataset.ID]
+	s.base = common(s.here, s.there)
 	return nil
 }
 
@@ -236,7 +240,7 @@ func hopeless(err error) bool {
 }
 
 func (s *set) copyOnce(ctx context.Context) error {
-	before, err := s.copyLinks(ctx)
+	before, err := s.copyAhead(ctx)
 	if err != nil {
 		return err
 	}
@@ -260,7 +264,7 @@ func (s *set) sendOne(ctx context.Context, snap cluster.Snapshot) error {
 	if err := s.send(ctx, snap, stream); err != nil {
 		return err
 	}
-	s.base = snap
+	s.base, s.there = snap, append(slices.Clip(s.there), snap)
 	return nil
 }
 
@@ -275,7 +279,7 @@ func (s *set) snapshot(ctx context.Context) (cluster.Snapshot, error) {
 	if !s.taken.IsZero() {
 		s.since = at.Sub(s.taken)
 	}
-	s.taken = at
+	s.taken, s.here = at, append(slices.Clip(s.here), snap)
 	return snap, nil
 }
 

@@ -153,6 +153,10 @@ func (e *engine) SetHosts(context.Context, string, map[string]netip.Addr) error 
 	return errors.ErrUnsupported
 }
 
+func (e *engine) Pause(context.Context, string) error { return errors.ErrUnsupported }
+
+func (e *engine) Unpause(context.Context, string) error { return errors.ErrUnsupported }
+
 func (e *engine) HasImage(_ context.Context, ref string) (string, int64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

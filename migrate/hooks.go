@@ -88,32 +88,36 @@ func quiesceOf(app cluster.Application) []string {
 // owner relies on it.
 func (r *run) quiesce(ctx context.Context) error {
 	for _, app := range r.apps {
-		command := quiesceOf(app)
-		if command == nil {
+		if quiesceOf(app) == nil {
 			continue
 		}
-		timeout := app.Hooks.Timeout.Std()
-		if timeout == 0 {
-			timeout = quiesceWithin
-		}
-		if err := r.runHook(ctx, app.Name, command, timeout); err != nil {
+		done := r.times.measure("quiesce " + app.Name)
+		err := r.node.Quiesce(ctx, app)
+		done(0)
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) runHook(ctx context.Context, app string, command []string, timeout time.Duration) error {
-	done := r.times.measure("quiesce " + app)
-	defer done(0)
+// Quiesce runs an application's own command that writes out what it keeps in memory, where it has one.
+func (n *Node) Quiesce(ctx context.Context, app cluster.Application) error {
+	command, timeout := quiesceOf(app), app.Hooks.Timeout.Std()
+	if command == nil {
+		return nil
+	}
+	if timeout == 0 {
+		timeout = quiesceWithin
+	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	code, output, err := r.node.Engine.Exec(ctx, app, command)
+	code, output, err := n.Engine.Exec(ctx, app.Name, command)
 	if err != nil {
-		return fmt.Errorf("quiesce application %s: %w", app, err)
+		return fmt.Errorf("quiesce application %s: %w", app.Name, err)
 	}
 	if code != 0 {
-		return fmt.Errorf("quiesce application %s: the command ended with %d: %s", app, code, tail(output, 500))
+		return fmt.Errorf("quiesce application %s: the command ended with %d: %s", app.Name, code, tail(output, 500))
 	}
 	return nil
 }

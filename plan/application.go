@@ -80,6 +80,12 @@ func (v view) run(a cluster.Application, k cluster.Container, here bool) Step {
 		return wait(foreign)
 	case !here && v.homeless(a) != "":
 		return wait(v.homeless(a))
+	case v.rollingBack(a) != "" && here && live(k):
+		return quiet(k, a.Name, v.rollingBack(a))
+	case v.rollingBack(a) != "":
+		return wait(v.rollingBack(a))
+	case v.together(a) != nil:
+		return v.together(a)
 	case !here:
 		return CreateContainer{Application: a.Name}
 	case k.Spec != a.SpecHash():
@@ -184,6 +190,8 @@ func (v view) unusable(id cluster.DatasetID) string {
 		return fmt.Sprintf("dataset %s is being deleted", id)
 	case d.Owner != v.me:
 		return fmt.Sprintf("dataset %s is owned by %s", id, v.name(d.Owner))
+	case d.Rollback != nil:
+		return fmt.Sprintf("dataset %s is being rolled back", id)
 	case !c.Head || c.Mounted == "" || c.Scratch != "" || c.Epoch != d.Epoch || stale(d, c) != "":
 		return fmt.Sprintf("dataset %s is not mounted yet", id)
 	}

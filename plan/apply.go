@@ -3,6 +3,7 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -16,11 +17,9 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	observed.Containers = mapOf(observed.Containers)
 	switch s := step.(type) {
 	case CreateVolume:
-		c := cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
-		if observed.Storage.Capabilities.Attaches {
-			c.Volume, c.Device = string(s.Dataset), "device"
-		}
-		observed.Copies[s.Dataset] = c
+		born(observed, s)
+	case CloneVolume:
+		observed.Copies[s.Dataset] = cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
 	case Attach:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
 	case Detach:
@@ -50,6 +49,10 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) {
 			c.Snapshots = slices.DeleteFunc(slices.Clone(c.Snapshots), func(o cluster.Snapshot) bool { return o.Name == s.Snapshot })
 		})
+	case TakeSnapshot:
+		took(observed, s)
+	case TakeTogether:
+		took(observed, s.Snapshots...)
 	case CreateContainer:
 		a := desired.Applications[s.Application]
 		observed.Containers[s.Application] = cluster.Container{
@@ -70,9 +73,26 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 		onContainer(observed, s.Application, func(k *cluster.Container) { k.GateOpen = true })
 	case CloseGate:
 		onContainer(observed, s.Application, func(k *cluster.Container) { k.GateOpen = false })
-	case RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
+	case RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Revert, Wait:
 	}
 	return observed
+}
+
+func took(o cluster.Observed, list ...TakeSnapshot) {
+	for _, s := range list {
+		onCopy(o, s.Dataset, func(c *cluster.Copy) {
+			name := fmt.Sprintf("e%d-s%d", s.Epoch, s.Serial)
+			c.Snapshots = append(slices.Clone(c.Snapshots), cluster.Snapshot{Name: name, ID: name, Epoch: s.Epoch, Serial: s.Serial})
+		})
+	}
+}
+
+func born(o cluster.Observed, s CreateVolume) {
+	c := cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
+	if o.Storage.Capabilities.Attaches {
+		c.Volume, c.Device = string(s.Dataset), "device"
+	}
+	o.Copies[s.Dataset] = c
 }
 
 func mapOf[K comparable, V any](m map[K]V) map[K]V {

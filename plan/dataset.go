@@ -71,10 +71,17 @@ func (v view) own(d cluster.Dataset, c cluster.Copy) Step {
 		return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("a head of epoch %d stands where snapshot %s was to take its place", c.Epoch, d.Adopt)}
 	case stale(d, c) != "":
 		return Wait{About: DatasetObject(d.ID), Reason: stale(d, c)}
-	case c.Mounted == "" || c.Epoch != d.Epoch || c.Scratch != "":
+	case c.Epoch != d.Epoch || c.Scratch != "":
+		return Mount{Dataset: d.ID, Epoch: d.Epoch}
+	case d.Rollback != nil:
+		return v.rollBack(d, c)
+	case c.Mounted == "":
 		return Mount{Dataset: d.ID, Epoch: d.Epoch}
 	case v.seen.Storage.Capabilities.Resizes && !fits(c.Size, d.Size):
 		return Resize{Dataset: d.ID, Size: d.Size}
+	}
+	if s := v.snapshotAsked(d, c); s != nil {
+		return s
 	}
 	return v.prune(d, c)
 }
@@ -113,6 +120,8 @@ func (v view) bear(d cluster.Dataset, c cluster.Copy) Step {
 		return wait("snapshots of it are here without a head; it is not made anew")
 	case elsewhere != "":
 		return wait("%s has a copy of it; it is not made anew", v.name(elsewhere))
+	case d.Origin != nil:
+		return v.cloneVolume(d)
 	}
 	return CreateVolume{Dataset: d.ID, Size: d.Size, Profile: d.Profile, Epoch: d.Epoch}
 }

@@ -14,6 +14,7 @@ func ApplicationObject(name string) string { return "application/" + name }
 func MoveObject(id cluster.MoveID) string { return "move/" + string(id) }
 
 func (s CreateVolume) Object() string    { return DatasetObject(s.Dataset) }
+func (s CloneVolume) Object() string     { return DatasetObject(s.Dataset) }
 func (s MakeHead) Object() string        { return DatasetObject(s.Dataset) }
 func (s Attach) Object() string          { return DatasetObject(s.Dataset) }
 func (s Detach) Object() string          { return DatasetObject(s.Dataset) }
@@ -24,6 +25,9 @@ func (s DropHead) Object() string        { return DatasetObject(s.Dataset) }
 func (s DestroyCopy) Object() string     { return DatasetObject(s.Dataset) }
 func (s Resize) Object() string          { return DatasetObject(s.Dataset) }
 func (s PruneSnapshot) Object() string   { return DatasetObject(s.Dataset) }
+func (s TakeSnapshot) Object() string    { return DatasetObject(s.Dataset) }
+func (s Revert) Object() string          { return DatasetObject(s.Dataset) }
+func (s TakeTogether) Object() string    { return ApplicationObject(s.Application) }
 func (s CreateContainer) Object() string { return ApplicationObject(s.Application) }
 func (s StartContainer) Object() string  { return ApplicationObject(s.Application) }
 func (s StopContainer) Object() string   { return ApplicationObject(s.Application) }
@@ -38,6 +42,7 @@ func (s CleanMove) Object() string       { return MoveObject(s.Move) }
 func (s Wait) Object() string            { return s.About }
 
 func (CreateVolume) Kind() string    { return "create-volume" }
+func (CloneVolume) Kind() string     { return "clone-volume" }
 func (MakeHead) Kind() string        { return "make-head" }
 func (Attach) Kind() string          { return "attach" }
 func (Detach) Kind() string          { return "detach" }
@@ -48,6 +53,9 @@ func (DropHead) Kind() string        { return "drop-head" }
 func (DestroyCopy) Kind() string     { return "destroy-copy" }
 func (Resize) Kind() string          { return "resize" }
 func (PruneSnapshot) Kind() string   { return "prune-snapshot" }
+func (TakeSnapshot) Kind() string    { return "take-snapshot" }
+func (Revert) Kind() string          { return "revert" }
+func (TakeTogether) Kind() string    { return "take-snapshots-together" }
 func (CreateContainer) Kind() string { return "create-container" }
 func (StartContainer) Kind() string  { return "start-container" }
 func (StopContainer) Kind() string   { return "stop-container" }
@@ -62,6 +70,7 @@ func (CleanMove) Kind() string       { return "clean-move" }
 func (Wait) Kind() string            { return "wait" }
 
 func (CreateVolume) step()    {}
+func (CloneVolume) step()     {}
 func (MakeHead) step()        {}
 func (Attach) step()          {}
 func (Detach) step()          {}
@@ -72,6 +81,9 @@ func (DropHead) step()        {}
 func (DestroyCopy) step()     {}
 func (Resize) step()          {}
 func (PruneSnapshot) step()   {}
+func (TakeSnapshot) step()    {}
+func (Revert) step()          {}
+func (TakeTogether) step()    {}
 func (CreateContainer) step() {}
 func (StartContainer) step()  {}
 func (StopContainer) step()   {}

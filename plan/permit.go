@@ -25,8 +25,8 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 		return v.mayHush(s.Application)
 	case StopContainer:
 		return v.mayHush(s.Application)
-	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
-		StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
+	case CreateVolume, CloneVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+		TakeTogether, Revert, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return !v.fenced() && v.mayDo(step)
 }
@@ -36,6 +36,8 @@ func (v view) mayDo(step Step) bool {
 	switch s := step.(type) {
 	case CreateVolume:
 		return v.mayCreate(s)
+	case CloneVolume:
+		return v.mayClone(s)
 	case MakeHead:
 		return v.mayMakeHead(s)
 	case Attach:
@@ -53,8 +55,16 @@ func (v view) mayDo(step Step) bool {
 	case DestroyCopy:
 		d := v.desired.Datasets[s.Dataset]
 		return d.Deleted && (!v.attaches() || d.Owner == v.me && v.twin() == "")
-	case Resize, PruneSnapshot:
+	case Resize:
 		return true
+	case PruneSnapshot:
+		return v.mayPrune(s)
+	case TakeSnapshot:
+		return v.mayTake(s)
+	case Revert:
+		return v.mayRevert(s)
+	case TakeTogether:
+		return !slices.ContainsFunc(s.Snapshots, func(one TakeSnapshot) bool { return !v.mayTake(one) })
 	case CreateContainer:
 		return v.mayCreateContainer(s.Application)
 	case StartContainer:
@@ -124,7 +134,7 @@ func (v view) mayWrite(id cluster.DatasetID) bool {
 func (v view) mayCreate(s CreateVolume) bool {
 	d, ok := v.desired.Datasets[s.Dataset]
 	c := v.seen.Copies[s.Dataset]
-	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == ""
+	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == "" && d.Origin == nil
 	return ok && d.Owner == v.me && !d.Deleted && !d.Born && none && s.Epoch == d.Epoch && v.free(d.Move, false)
 }
 
@@ -152,6 +162,8 @@ func (v view) mayUnmount(id cluster.DatasetID) bool {
 	switch {
 	case d.Owner != v.me || d.Deleted:
 		return true
+	case d.Move == "":
+		return d.Rollback != nil
 	case !known:
 		return false
 	case r == source:
@@ -194,7 +206,7 @@ func (v view) mayStart(name string) bool {
 		return false
 	}
 	return !slices.ContainsFunc(a.DatasetIDs(), func(id cluster.DatasetID) bool {
-		return !v.mayWrite(id) || v.seen.Copies[id].Mounted == ""
+		return !v.mayWrite(id) || v.seen.Copies[id].Mounted == "" || v.desired.Datasets[id].Rollback != nil
 	})
 }
 
@@ -206,7 +218,7 @@ func (v view) mayHush(name string) bool {
 	}
 	m, r, known := v.part(a.Move)
 	switch {
-	case v.fenced() || a.Deleted || a.Node != v.me:
+	case v.fenced() || a.Deleted || a.Node != v.me || v.rollingBack(a) != "":
 		return true
 	case known && r == source:
 		return m.Phase == cluster.MoveCutting || v.superseded(a)
@@ -267,8 +279,8 @@ func (v view) mayMove(step Step) bool {
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveHandedOver }
 	case CleanMove:
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveCommitted }
-	case CreateVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, CreateContainer,
-		StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
+	case CreateVolume, CloneVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+		TakeTogether, Revert, CreateContainer, StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
 	}
 	m, r, known := v.part(id)
 	return known && allowed(m, r)

@@ -4,6 +4,7 @@ package plan_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,8 +32,83 @@ func TestAnythingGivesAtMostOnePermittedStepForEachObject(t *testing.T) {
 			}
 			writable(t, d, o, s)
 			alone(t, d, o, s)
+			keeping(t, d, o, s)
 		}
 	})
+}
+
+// keeping is that what somebody asked to keep is pruned by nobody, and that what is taken to be kept is of the owner's
+// own head, outside moves, with a lineage of its own.
+func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
+	switch s := s.(type) {
+	case plan.PruneSnapshot:
+		for _, k := range d.Datasets[s.Dataset].Snapshots {
+			if k.Taken != nil && k.Taken.Name == s.Snapshot && !k.Removed {
+				t.Fatalf("%+v prunes what %+v keeps", s, k)
+			}
+		}
+	case plan.CreateVolume:
+		if d.Datasets[s.Dataset].Origin != nil {
+			t.Fatalf("%+v makes a clone empty", s)
+		}
+	case plan.CloneVolume:
+		x := d.Datasets[s.Dataset]
+		k, _ := d.Datasets[s.From].Kept(x.Origin.Snapshot)
+		if x.Born || x.Owner != o.Node || k.Taken == nil || !o.Copies[s.From].Held(*k.Taken) || o.Copies[s.Dataset].Head {
+			t.Fatalf("%+v of %+v, snapshot %+v in %+v", s, x, k, o.Copies[s.From])
+		}
+	case plan.Revert:
+		reverting(t, d, o, s)
+	case plan.StartContainer:
+		for _, id := range d.Applications[s.Application].DatasetIDs() {
+			if d.Datasets[id].Rollback != nil {
+				t.Fatalf("%+v on a dataset that is rolled back", s)
+			}
+		}
+	case plan.TakeSnapshot:
+		taking(t, d, o, s)
+	case plan.TakeTogether:
+		for _, one := range s.Snapshots {
+			taking(t, d, o, one)
+		}
+		if d.Applications[s.Application].Move != "" {
+			t.Fatalf("%+v pauses what moves", s)
+		}
+	default:
+	}
+}
+
+// reverting is that a head is given up only where it is the owner's, nobody uses it, and all it holds is kept.
+func reverting(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Revert) {
+	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
+	if x.Owner != o.Node || x.Move != "" || x.Rollback == nil || c.Mounted != "" || c.Scratch != "" || c.Epoch != x.Epoch || o.Foreign[s.Dataset] != "" {
+		t.Fatalf("%+v of %+v, copy %+v", s, x, c)
+	}
+	for _, k := range o.Containers {
+		if slices.Contains(k.Datasets, s.Dataset) && k.State != cluster.ContainerExited && k.State != cluster.ContainerCreated {
+			t.Fatalf("%+v under %+v", s, k)
+		}
+	}
+	for _, k := range x.Snapshots {
+		if k.ID == x.Rollback.Kept && (k.Taken == nil || k.Removed || !c.Held(*k.Taken)) {
+			t.Fatalf("%+v before what there is is kept: %+v in %+v", s, k, c)
+		}
+	}
+}
+
+func taking(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.TakeSnapshot) {
+	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
+	if x.Owner != o.Node || x.Move != "" || !c.Head || c.Epoch != x.Epoch || c.Scratch != "" || s.Epoch != x.Epoch {
+		t.Fatalf("%+v of %+v, copy %+v", s, x, c)
+	}
+	if slices.ContainsFunc(c.Snapshots, func(has cluster.Snapshot) bool { return has.Epoch == s.Epoch && has.Serial >= s.Serial }) {
+		t.Fatalf("%+v is not newer than all in %+v", s, c)
+	}
+	for _, k := range x.Snapshots {
+		if k.ID == s.ID && (k.Taken != nil || k.Removed) {
+			t.Fatalf("%+v takes what is taken or removed: %+v", s, k)
+		}
+	}
 }
 
 // alone is that of two nodes with one name in network storage neither reaches for a volume or gives one back.
@@ -132,7 +208,8 @@ func TestStepsComeToAnEnd(t *testing.T) {
 			left := 0
 			for _, s := range plan.Next(d, o) {
 				switch s.(type) {
-				case plan.Wait, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+				case plan.Wait, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove,
+					plan.TakeSnapshot, plan.TakeTogether, plan.Revert: // these end with a change of the store
 				default:
 					o = plan.Apply(d, o, s)
 					left++

@@ -64,8 +64,38 @@ func dataset(t *rapid.T, id cluster.DatasetID) cluster.Dataset {
 		Eviction: cluster.Eviction{Node: pick[cluster.NodeID](t, "evicted", "", "other", "third", "me"), Epoch: pick(t, "evicted at", epoch, epoch, 2)},
 		Move:     pick[cluster.MoveID](t, "d.move", "", "", "m1", "m2", "m9"), Born: rapid.Bool().Draw(t, "born"),
 		Deleted: !often(t, "not deleted"), Adopt: pick(t, "adopt", "", "", "", "s1"), Size: pick(t, "size", int64(0), 1<<30),
-		Backend: pick(t, "backend", "", "sim", "sim", "zfs"),
+		Backend: pick(t, "backend", "", "sim", "sim", "zfs"), Snapshots: kept(t, id), Rollback: rollback(t), Origin: origin(t),
 	}
+}
+
+func origin(t *rapid.T) *cluster.Origin {
+	if rapid.Bool().Draw(t, "no origin") {
+		return nil
+	}
+	return &cluster.Origin{Dataset: pick[cluster.DatasetID](t, "cloned from", "d1", "d2", "d9"), Snapshot: pick[cluster.SnapshotID](t, "cloned of", "k0", "k1")}
+}
+
+func rollback(t *rapid.T) *cluster.Rollback {
+	if often(t, "no rollback") {
+		return nil
+	}
+	return &cluster.Rollback{To: pick[cluster.SnapshotID](t, "to", "k0", "k1", "k2"), Kept: pick[cluster.SnapshotID](t, "keeps", "k0", "k1", "k2")}
+}
+
+func kept(t *rapid.T, id cluster.DatasetID) []cluster.KeptSnapshot {
+	var list []cluster.KeptSnapshot
+	for i := range rapid.IntRange(0, 3).Draw(t, "kept") {
+		k := cluster.KeptSnapshot{ID: cluster.SnapshotID(fmt.Sprint("k", i)), Name: fmt.Sprint("k", i), Removed: !often(t, "not removed"), Quiesce: rapid.Bool().Draw(t, "quiesce")}
+		if rapid.Bool().Draw(t, "taken") {
+			n := rapid.IntRange(0, 3).Draw(t, "taken as")
+			k.Taken = &cluster.Snapshot{Name: fmt.Sprint("s", n), ID: fmt.Sprint(id, "@s", n), Epoch: cluster.Epoch(1 + n/2), Serial: uint64(n)}
+		}
+		if k.Application = pick(t, "of", "", "", "db", "web", "gone"); k.Application != "" {
+			k.Group = pick(t, "group", "g1", "g2")
+		}
+		list = append(list, k)
+	}
+	return list
 }
 
 func application(t *rapid.T, name string) cluster.Application {
@@ -134,7 +164,7 @@ func observed(t *rapid.T) cluster.Observed {
 		Node: pick[cluster.NodeID](t, "me", "me", "me", "me", "me", "me", "me", ""), BootID: pick(t, "my boot", "b1", "b1", "b1", "b2"),
 		Session: pick(t, "my session", "s1", "s1", "s1", "s1", "s2", ""), Copies: copies(t), Containers: map[string]cluster.Container{},
 		Claims: map[cluster.MoveID]bool{}, Noted: map[cluster.MoveID]int{}, Overdue: map[cluster.MoveID]bool{},
-		Storage: cluster.Storage{Backend: "sim", Capabilities: cluster.Capabilities{Replicates: true, Resizes: true}},
+		Storage: cluster.Storage{Backend: "sim", Capabilities: cluster.Capabilities{Replicates: true, Resizes: true, Snapshots: true}},
 	}
 	if rapid.Bool().Draw(t, "network storage") {
 		o.Storage.Machine, o.Storage.Capabilities = "m-me", cluster.Capabilities{Attaches: true, Resizes: true, Fences: rapid.Bool().Draw(t, "fences")}

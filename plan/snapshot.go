@@ -8,22 +8,22 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
-// prune removes one snapshot that links nothing. The owner decides and replicas
+// prune removes one snapshot that links nothing and that nobody asked to keep. The owner decides and replicas
 // follow: the owner keeps its newest and the newest it has in common with each other node;
 // a replica gives up only what the owner no longer has, and never its newest. As a replica's
 // snapshots all came from the owner, reports that are late make both keep more, never less.
 func (v view) prune(d cluster.Dataset, c cluster.Copy) Step {
-	if d.Move != "" || d.Owner != v.me && c.Divergent || len(c.Snapshots) < 2 || !v.reported(d.ID) {
+	if d.Move != "" || d.Owner != v.me && c.Divergent || len(c.Snapshots) == 0 || !v.reported(d.ID) {
 		return nil
 	}
 	var needed func(cluster.Snapshot) bool
 	if d.Owner == v.me {
-		needed = v.neededByOwner(c)
+		needed = v.neededByOwner(d, c)
 	} else {
 		needed = neededByReplica(v.desired.Elsewhere[d.Owner].Copies[d.ID], c)
 	}
 	for _, s := range c.Snapshots {
-		if !needed(s) {
+		if !needed(s) && !d.Keeps(s) {
 			return PruneSnapshot{Dataset: d.ID, Snapshot: s.Name}
 		}
 	}
@@ -40,8 +40,12 @@ func (v view) reported(id cluster.DatasetID) bool {
 	return v.desired.Datasets[id].Adopt == ""
 }
 
-func (v view) neededByOwner(c cluster.Copy) func(cluster.Snapshot) bool {
-	keep := map[string]bool{newest(c.Snapshots).ID: true}
+func (v view) neededByOwner(d cluster.Dataset, c cluster.Copy) func(cluster.Snapshot) bool {
+	keep := map[string]bool{}
+	// What somebody asked to have removed is not kept for being the newest: the head has it all.
+	if rest := slices.DeleteFunc(slices.Clone(c.Snapshots), func(s cluster.Snapshot) bool { return letGo(d, s) }); len(rest) > 0 {
+		keep[newest(rest).ID] = true
+	}
 	for n, other := range v.desired.Elsewhere {
 		if n == v.me {
 			continue
@@ -53,6 +57,17 @@ func (v view) neededByOwner(c cluster.Copy) func(cluster.Snapshot) bool {
 		}
 	}
 	return func(s cluster.Snapshot) bool { return keep[s.ID] }
+}
+
+// letGo says whether somebody asked to have the snapshot removed.
+func letGo(d cluster.Dataset, s cluster.Snapshot) bool {
+	return slices.ContainsFunc(d.Snapshots, func(k cluster.KeptSnapshot) bool { return k.Removed && k.Taken != nil && k.Taken.ID == s.ID })
+}
+
+// mayPrune keeps what somebody asked to keep, whoever asks.
+func (v view) mayPrune(s PruneSnapshot) bool {
+	d, c := v.desired.Datasets[s.Dataset], v.seen.Copies[s.Dataset]
+	return !slices.ContainsFunc(c.Snapshots, func(o cluster.Snapshot) bool { return o.Name == s.Snapshot && d.Keeps(o) })
 }
 
 func neededByReplica(owner, mine cluster.Copy) func(cluster.Snapshot) bool {

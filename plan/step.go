@@ -25,6 +25,16 @@ type CreateVolume struct {
 	Epoch   cluster.Epoch     `json:"epoch"`
 }
 
+// CloneVolume makes a dataset's first copy of a snapshot of another dataset.
+type CloneVolume struct {
+	Dataset  cluster.DatasetID `json:"dataset"`
+	From     cluster.DatasetID `json:"from"`
+	Snapshot string            `json:"snapshot"`
+	Size     int64             `json:"size,omitempty"`
+	Profile  string            `json:"profile,omitempty"`
+	Epoch    cluster.Epoch     `json:"epoch"`
+}
+
 // MakeHead makes a writable head of a read-only snapshot.
 type MakeHead struct {
 	Dataset  cluster.DatasetID `json:"dataset"`
@@ -84,6 +94,35 @@ type Resize struct {
 type PruneSnapshot struct {
 	Dataset  cluster.DatasetID `json:"dataset"`
 	Snapshot string            `json:"snapshot"`
+}
+
+// TakeSnapshot takes a snapshot that somebody asked to keep.
+type TakeSnapshot struct {
+	Dataset cluster.DatasetID  `json:"dataset"`
+	ID      cluster.SnapshotID `json:"id"`
+	// Epoch and Serial are the lineage that it gets.
+	Epoch  cluster.Epoch `json:"epoch"`
+	Serial uint64        `json:"serial"`
+	// Quiesce names the applications whose hooks run before.
+	Quiesce []string `json:"quiesce,omitempty"`
+	// Still says that nothing may be able to write meanwhile, which is shown first.
+	Still bool `json:"still,omitempty"`
+}
+
+// Revert makes the head what it was in a snapshot, once it is shown to be what was kept of it.
+type Revert struct {
+	Dataset  cluster.DatasetID  `json:"dataset"`
+	ID       cluster.SnapshotID `json:"id"` // of the snapshot that was kept
+	Snapshot string             `json:"snapshot"`
+	Kept     string             `json:"kept"`
+}
+
+// TakeTogether takes snapshots of an application's datasets at one instant: while it is paused, where it runs.
+type TakeTogether struct {
+	Application string         `json:"application"`
+	Group       string         `json:"group"`
+	Snapshots   []TakeSnapshot `json:"snapshots"`
+	Quiesce     bool           `json:"quiesce,omitempty"` // the application's hook runs before
 }
 
 // CreateContainer fetches the image where needed and makes the container.

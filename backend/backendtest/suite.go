@@ -67,6 +67,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"Released", testReleased},
 		{"Snapshots", testSnapshots},
 		{"Clones", testClones},
+		{"Reverts", testReverts},
 		{"Sizes", testSizes},
 		{"Space", testSpace},
 		{"Crashes", testCrashes},

@@ -117,6 +117,11 @@ func (d *Driver) Clone(ctx context.Context, from cluster.DatasetID, snapshot str
 	})
 }
 
+// Revert calls the driver behind.
+func (d *Driver) Revert(ctx context.Context, id cluster.DatasetID, snapshot string) error {
+	return with(d, "revert", id, func(r backend.Reverter) error { return r.Revert(ctx, id, snapshot) })
+}
+
 // DropHead calls the driver behind.
 func (d *Driver) DropHead(ctx context.Context, id cluster.DatasetID) error {
 	return with(d, "drop-head", id, func(s backend.Snapshotter) error { return s.DropHead(ctx, id) })

@@ -50,6 +50,7 @@ var _ interface {
 	backend.Space
 	backend.Mounter
 	backend.Snapshotter
+	backend.Reverter
 	backend.Replicator
 	backend.Resizer
 } = (*Driver)(nil)

@@ -83,6 +83,25 @@ func (d *Driver) Clone(_ context.Context, from cluster.DatasetID, name string, s
 	return nil
 }
 
+// Revert makes the head one of its snapshots again.
+func (d *Driver) Revert(_ context.Context, id cluster.DatasetID, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, err := d.head(id)
+	if err != nil {
+		return err
+	}
+	if err := h.unused(); err != nil {
+		return err
+	}
+	s, ok := d.volumes[id].snapshots[name]
+	if !ok {
+		return fmt.Errorf("snapshot %s: %w", name, backend.ErrNotFound)
+	}
+	d.volumes[id].head = newHead(h.Spec, h.scratch, s.files, name)
+	return nil
+}
+
 // DropHead removes the head.
 func (d *Driver) DropHead(_ context.Context, id cluster.DatasetID) error {
 	d.mu.Lock()

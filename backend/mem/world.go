@@ -50,6 +50,18 @@ func (d *Driver) Files(id cluster.DatasetID) (map[string][]byte, error) {
 	return maps.Clone(h.files), nil
 }
 
+// SnapshotFiles are those of a snapshot.
+func (d *Driver) SnapshotFiles(id cluster.DatasetID, name string) (map[string][]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v := d.volumes[id]; v != nil {
+		if s, ok := v.snapshots[name]; ok {
+			return maps.Clone(s.files), nil
+		}
+	}
+	return nil, fmt.Errorf("snapshot %s: %w", name, backend.ErrNotFound)
+}
+
 // Writable is the truth: something on this node can change the head.
 func (d *Driver) Writable(id cluster.DatasetID) bool {
 	d.mu.Lock()

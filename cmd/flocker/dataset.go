@@ -17,9 +17,9 @@ import (
 )
 
 func newDatasetCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "dataset", Short: "Make, show, move and destroy datasets"}
+	cmd := &cobra.Command{Use: "dataset", Short: "Make, clone, show, move and destroy datasets"}
 	addConnection(cmd)
-	cmd.AddCommand(datasetCreateCommand(), datasetListCommand(), datasetInspectCommand(), datasetResizeCommand(),
+	cmd.AddCommand(datasetCreateCommand(), datasetCloneCommand(), datasetListCommand(), datasetInspectCommand(), datasetResizeCommand(),
 		datasetMoveCommand(), datasetRemoveCommand())
 	return cmd
 }
@@ -103,8 +103,10 @@ func datasetInspectCommand() *cobra.Command {
 
 func datasetResizeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:               "resize DATASET SIZE",
-		Short:             "Change a dataset's limit, or take it away",
+		Use:   "resize DATASET SIZE",
+		Short: "Change a dataset's limit, or take it away",
+		Long: `Change a dataset's limit, or take it away, while it is mounted and written to. On a node's own disks it may become smaller, but
+not smaller than what is in use. A volume of network storage grows with the filesystem on it, and never becomes smaller.`,
 		Example:           "  flocker dataset resize pgdata 20G\n  flocker dataset resize pgdata none",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: completeArgs(datasetNames),
@@ -157,7 +159,7 @@ remove the application first.`,
 				}
 				removed = append(removed, d)
 				if !p.json {
-					err = p.say("dataset %s is being destroyed", d.Name)
+					err = p.say("dataset %s is being destroyed%s", d.Name, withSnapshots(d))
 				}
 				if err != nil {
 					return err
@@ -166,6 +168,13 @@ remove the application first.`,
 			return p.show(removed, func() error { return nil })
 		}),
 	}
+}
+
+func withSnapshots(d cluster.Dataset) string {
+	if len(d.Snapshots) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", with its %d snapshots", len(d.Snapshots))
 }
 
 func (p printer) datasets(all []api.DatasetInfo, names map[cluster.NodeID]string) error {
@@ -216,6 +225,9 @@ func (p printer) dataset(d api.DatasetInfo) error {
 	t.row("Path:", d.Path)
 	t.row("Limit:", bytesOf(d.Size))
 	t.row("Epoch:", fmt.Sprint(d.Epoch))
+	if len(d.Snapshots) > 0 {
+		t.row("Snapshots:", fmt.Sprintf("%d; see \"flocker snapshot ls %s\"", len(d.Snapshots), d.Name))
+	}
 	t.row("Used by:", strings.Join(d.UsedBy, ", "))
 	for _, key := range slices.Sorted(maps.Keys(d.Metadata)) {
 		t.row("Metadata:", key+"="+d.Metadata[key])

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -160,14 +161,21 @@ func (a *actor) act(ctx context.Context) error {
 		return err
 	}
 	o := cluster.Observed{
-		Node: a.id, BootID: a.boot, Storage: cluster.Storage{Backend: "mem", Free: 1 << 30, Total: 2 << 30},
+		Node: a.id, BootID: a.boot, Storage: cluster.Storage{
+			Backend: "mem", Free: 1 << 30, Total: 2 << 30,
+			Capabilities: cluster.Capabilities{Replicates: true, Snapshots: true, Reverts: true, Resizes: true},
+		},
 		Copies: map[cluster.DatasetID]cluster.Copy{}, Containers: map[string]cluster.Container{},
 	}
 	epochs, images := map[cluster.DatasetID]cluster.Epoch{}, map[string]string{}
 	for _, d := range s.Datasets {
 		epochs[d.ID] = d.Epoch
 		if d.Owner == a.id && !d.Deleted {
-			o.Copies[d.ID] = cluster.Copy{Dataset: d.ID, Head: true, Epoch: d.Epoch, Mounted: "/flocker/" + string(d.ID), Used: 5 << 20}
+			c := cluster.Copy{Dataset: d.ID, Head: true, Epoch: d.Epoch, Mounted: "/flocker/" + string(d.ID), Used: 5 << 20}
+			if c.Snapshots, err = a.keep(ctx, d); err != nil {
+				return err
+			}
+			o.Copies[d.ID] = c
 		}
 	}
 	for _, p := range s.Applications {
@@ -189,6 +197,29 @@ func (a *actor) act(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// keep takes the snapshots that were asked for, and returns those that there are.
+func (a *actor) keep(ctx context.Context, d api.DatasetInfo) ([]cluster.Snapshot, error) {
+	report, there := api.SnapshotReport{Session: a.session.ID}, []cluster.Snapshot{}
+	for i, k := range d.Snapshots {
+		switch {
+		case k.Removed:
+		case k.Taken != nil:
+			there = append(there, *k.Taken)
+		default:
+			s := cluster.Snapshot{Name: string(k.ID), ID: string(k.ID), Epoch: d.Epoch, Serial: uint64(i), Created: time.Now(), Used: 1 << 20}
+			there, report.Taken = append(there, s), append(report.Taken, api.TakenSnapshot{Dataset: d.ID, ID: k.ID, Snapshot: s})
+		}
+	}
+	if d.Rollback != nil {
+		report.RolledBack = append(report.RolledBack, api.RolledBack{Dataset: d.ID, Kept: d.Rollback.Kept})
+	}
+	if len(report.Taken)+len(report.RolledBack) == 0 {
+		return there, nil
+	}
+	_, err := a.agent.ReportSnapshots(ctx, report)
+	return there, err
 }
 
 // advance takes a move one phase on. A conflict means that the status was old; the next change tells.

@@ -39,6 +39,8 @@ type Process struct {
 	Command []string
 	Signals <-chan string
 	Output  io.Writer
+	// Work runs a part of the program that no pause cuts in two, once the container is not paused; nil for commands of Exec.
+	Work func(part func())
 }
 
 // Image is an image's content.

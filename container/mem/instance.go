@@ -37,6 +37,36 @@ type process struct {
 	signals chan string
 	kill    context.CancelFunc
 	ended   chan struct{}
+
+	pausing sync.Mutex   // around a change of paused
+	paused  bool         // then this holds pen
+	pen     sync.RWMutex // the program's work reads it
+}
+
+// work runs a part of the program while it is not paused.
+func (p *process) work(part func()) {
+	p.pen.RLock()
+	defer p.pen.RUnlock()
+	part()
+}
+
+// pause waits for the part under way, and keeps the next from beginning.
+func (p *process) pause() {
+	p.pausing.Lock()
+	defer p.pausing.Unlock()
+	if !p.paused {
+		p.pen.Lock()
+		p.paused = true
+	}
+}
+
+func (p *process) unpause() {
+	p.pausing.Lock()
+	defer p.pausing.Unlock()
+	if p.paused {
+		p.paused = false
+		p.pen.Unlock()
+	}
 }
 
 func (c *instance) found() container.Found {
@@ -74,7 +104,7 @@ func (c *instance) begin(program Program, ended func(*process, int)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{signals: make(chan string, 8), kill: cancel, ended: make(chan struct{})}
 	c.now, c.state, c.code, c.began = p, cluster.ContainerRunning, 0, time.Now()
-	given := Process{Spec: c.spec, Command: c.spec.Application.Command, Signals: p.signals, Output: c.output}
+	given := Process{Spec: c.spec, Command: c.spec.Application.Command, Signals: p.signals, Output: c.output, Work: p.work}
 	go func() {
 		defer cancel()
 		ended(p, program(ctx, given))

@@ -141,6 +141,7 @@ func (e *Engine) Stop(ctx context.Context, application, signal string, timeout t
 	if p == nil {
 		return nil
 	}
+	p.unpause()
 	if signal == "" {
 		signal = c.spec.Application.StopSignal
 	}
@@ -197,6 +198,7 @@ func (e *Engine) Running(application string) bool {
 // Kill ends an application's program from outside, and returns when it has ended.
 func (e *Engine) Kill(application string) {
 	if _, p := e.running(application); p != nil {
+		p.unpause()
 		p.kill()
 		<-p.ended
 	}

@@ -43,16 +43,26 @@ func (n *node) program(ctx context.Context, p enginemem.Process) int {
 			return 137
 		case <-tick.C:
 		}
-		number := n.w.ledger.number(app)
-		for id, text := range texts {
-			texts[id] = fmt.Appendf(text, "%d\n", number)
-			if err := n.disk.Write(id, journal, texts[id]); err != nil {
-				fmt.Fprintln(p.Output, "cannot write:", err)
-				return 1
-			}
-		}
-		if n.heard(app) {
-			n.w.ledger.answered(app, number)
+		var err error
+		p.Work(func() { err = n.record(app, texts) })
+		if err != nil {
+			fmt.Fprintln(p.Output, "cannot write:", err)
+			return 1
 		}
 	}
+}
+
+// record writes the next record to every dataset, and answers the client.
+func (n *node) record(app string, texts map[cluster.DatasetID][]byte) error {
+	number := n.w.ledger.number(app)
+	for id, text := range texts {
+		texts[id] = fmt.Appendf(text, "%d\n", number)
+		if err := n.disk.Write(id, journal, texts[id]); err != nil {
+			return err
+		}
+	}
+	if n.heard(app) {
+		n.w.ledger.answered(app, number)
+	}
+	return nil
 }

@@ -86,6 +86,14 @@ func (e engine) Logs(ctx context.Context, application string, lines int) (text s
 	return text, err
 }
 
+func (e engine) Pause(ctx context.Context, application string) error {
+	return e.do("Pause", func() error { return e.Engine.Pause(ctx, application) })
+}
+
+func (e engine) Unpause(ctx context.Context, application string) error {
+	return e.do("Unpause", func() error { return e.Engine.Unpause(ctx, application) })
+}
+
 func (e engine) Join(ctx context.Context, config container.NetworkConfig) error {
 	return e.do("Join", func() error { return e.Engine.Join(ctx, config) })
 }
@@ -195,6 +203,11 @@ func (c line) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTrans
 		c.p.pass()
 	}
 	return c.AgentClient.Transition(ctx, id, t)
+}
+
+func (c line) ReportSnapshots(ctx context.Context, r api.SnapshotReport) (api.SnapshotReply, error) {
+	defer c.p.effect("ReportSnapshots")()
+	return c.AgentClient.ReportSnapshots(ctx, r)
 }
 
 func (c line) Progress(ctx context.Context, p cluster.MoveProgress) error {

@@ -80,6 +80,10 @@ func newNode(w *world, name string) *node {
 	}
 	n.engine = enginemem.New(enginemem.Config{
 		Program: n.program,
+		Exec: func(_ string, command []string) (int, string, error) {
+			n.did("hook " + command[0])
+			return 0, "", nil
+		},
 		Source: func(path string) bool {
 			return n.disk.Writable(cluster.DatasetID(filepath.Base(filepath.Dir(path))))
 		},

@@ -152,7 +152,7 @@ func (s *stage) appendGhost(address string, n int) (process string) {
 }
 
 // kept ends a writer: nothing that it was answered may be lost.
-func (s *stage) kept(w *load.Writer) {
+func (s *stage) wholeCount(w *load.Writer) {
 	s.T.Helper()
 	v, err := w.Stop(s.ctx)
 	s.must(err)
@@ -178,7 +178,7 @@ func TestFailOverOfAVolume(t *testing.T) {
 	s.must(w.WaitFor(s.ctx, settle))
 	s.moved("spare", "node2")
 	s.must(w.WaitFor(s.ctx, settle))
-	s.kept(w)
+	s.wholeCount(w)
 }
 
 // TestFrozenNodeIsShutOut takes a volume from a node that hangs. When that wakes it knows nothing yet, and its application goes on:
@@ -219,5 +219,5 @@ func TestFrozenNodeIsShutOut(t *testing.T) {
 	s.must(w.WaitFor(s.ctx, settle))
 	s.moved("spare", "node2") // what was left of the volume there is gone
 	s.must(w.WaitFor(s.ctx, settle))
-	s.kept(w)
+	s.wholeCount(w)
 }

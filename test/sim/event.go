@@ -122,11 +122,11 @@ func (w *World) Wishes() []Event {
 		return []Event{{"cancel", func() { w.store.cancel(a.Move) }}}
 	}
 	for _, id := range w.ids() {
-		if id != a.Node {
+		if id != a.Node && w.store.now.Datasets[data].Rollback == nil {
 			list = append(list, Event{"ask for a move to " + string(id), func() { w.Move(id) }})
 		}
 	}
-	return append(list, w.failOvers()...)
+	return append(append(list, w.failOvers()...), w.keepWishes()...)
 }
 
 // Move asks for a move of the application.

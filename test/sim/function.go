@@ -262,6 +262,9 @@ func (w *World) ship(n *node, f *function, last bool) bool {
 		if !to.up || to.agent == nil || n.disks[id].epoch != n.agent.desired.Datasets[id].Epoch {
 			return false
 		}
+		if !last {
+			w.sendKept(n, to, id)
+		}
 		s, ok := n.snapshot(id)
 		if !ok || last && !w.receive(n, to, id, s, false) || !last && !w.receive(n, to, id, s, true) {
 			return false

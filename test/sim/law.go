@@ -15,6 +15,7 @@ func (w *World) Check() {
 	for id := range w.store.now.Datasets {
 		w.checkWriters(id)
 		w.checkAcked(id)
+		w.checkKept(id)
 	}
 }
 
@@ -185,7 +186,11 @@ func (w *World) checkStep(n *node, s plan.Step) {
 			w.broken("I10: %s destroys %s, which nobody asked for", n.id, s.Dataset)
 		}
 	case plan.PruneSnapshot:
-		if c := n.disks[s.Dataset]; len(c.snaps) < 2 {
+		c := n.disks[s.Dataset]
+		if d := w.store.now.Datasets[s.Dataset]; slices.ContainsFunc(c.snaps, func(o snap) bool { return o.Name == s.Snapshot && d.Keeps(o.Snapshot) }) {
+			w.broken("I16: %s prunes %s of %s, which is kept", n.id, s.Snapshot, s.Dataset)
+		}
+		if len(c.snaps) < 2 && !c.head {
 			w.broken("I10: %s prunes the last snapshot of %s", n.id, s.Dataset)
 		}
 	case plan.Evict:
@@ -193,7 +198,7 @@ func (w *World) checkStep(n *node, s plan.Step) {
 		if !asked && (from.writes(s.Dataset) || from.mounted[s.Dataset]) {
 			w.broken("I3: %s takes %s from %s, which can write to it", n.id, s.Dataset, s.Machine)
 		}
-	case plan.MakeHead, plan.Attach, plan.Detach, plan.Unmount, plan.Resize, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
+	case plan.MakeHead, plan.Attach, plan.Detach, plan.Unmount, plan.Resize, plan.TakeSnapshot, plan.TakeTogether, plan.Revert, plan.CloneVolume, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
 		plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove, plan.Wait:
 	}
 }

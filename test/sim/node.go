@@ -55,6 +55,7 @@ type agent struct {
 	functions map[cluster.MoveID]*function
 	pending   map[string]plan.Step // decided on, not yet carried out
 	overdue   map[cluster.MoveID]bool
+	taken     map[cluster.SnapshotID]cluster.Snapshot // of which the store may not know
 }
 
 func newNode(id cluster.NodeID) *node {
@@ -172,7 +173,7 @@ func (n *node) do(s plan.Step, applications map[string]cluster.Application) bool
 		return n.gate(s.Application, false)
 	case plan.Resize, plan.Wait:
 		return true
-	case plan.Attach, plan.Detach, plan.Evict, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+	case plan.TakeSnapshot, plan.TakeTogether, plan.Revert, plan.CloneVolume, plan.Attach, plan.Detach, plan.Evict, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
 	}
 	return false
 }
@@ -248,7 +249,7 @@ func (n *node) snapshot(id cluster.DatasetID) (snap, bool) {
 		serial = d.snaps[len(d.snaps)-1].Serial + 1
 	}
 	name := fmt.Sprintf("e%04d-s%04d", d.epoch, serial)
-	s := snap{Snapshot: cluster.Snapshot{Name: name, Epoch: d.epoch, Serial: serial, ID: fmt.Sprintf("%s@%s", id, name)}, data: slices.Clone(d.data)}
+	s := snap{Snapshot: cluster.Snapshot{Name: name, Epoch: d.epoch, Serial: serial, ID: fmt.Sprintf("%s@%s#%s", id, name, digest(d.data))}, data: slices.Clone(d.data)}
 	d.snaps = append(slices.Clone(d.snaps), s)
 	n.disks[id] = d
 	return s, true
@@ -302,4 +303,7 @@ type message struct {
 	carried  cluster.Move      // as the sender knows it
 	volume   cluster.DatasetID // to attach
 	final    map[cluster.DatasetID]string
+	kept     cluster.SnapshotID // with session, and snapshot or, for a rollback, none
+	snapshot *cluster.Snapshot
+	session  string
 }

@@ -155,7 +155,10 @@ func (w *World) checkSettled() {
 			}
 		}
 	}
-	for id := range now.Datasets {
+	for id, d := range now.Datasets {
+		if d.Rollback != nil || slices.ContainsFunc(d.Snapshots, func(k cluster.KeptSnapshot) bool { return k.Taken == nil }) {
+			w.broken("I14: what was asked for of the snapshots of %s is not done: %+v", id, d)
+		}
 		if w.net == nil {
 			w.checkCopy(id, now.Datasets[id].Owner)
 		}

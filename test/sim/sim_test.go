@@ -95,6 +95,17 @@ func unaborted(d cluster.Desired, o cluster.Observed) []plan.Step {
 	})
 }
 
+// changeKept changes what a planner is told of snapshots.
+func changeKept(d *cluster.Desired, change func(cluster.Dataset, *cluster.KeptSnapshot)) {
+	for id, x := range d.Datasets {
+		x.Snapshots = slices.Clone(x.Snapshots)
+		for i := range x.Snapshots {
+			change(x, &x.Snapshots[i])
+		}
+		d.Datasets[id] = x
+	}
+}
+
 // TestLawsNoticePlantedBugs breaks one rule at a time: a law that notices nothing proves nothing.
 func TestLawsNoticePlantedBugs(t *testing.T) {
 	planner := func(change func(*cluster.Desired, *cluster.Observed)) sim.Planner {
@@ -153,6 +164,18 @@ func TestLawsNoticePlantedBugs(t *testing.T) {
 		{"take-back after a commit", "I6", sim.Bugs{TakeBackAfterCommit: true}, plan.Next, false, false},
 		{"commit after a take-back", "I6", sim.Bugs{CommitAfterTakeBack: true}, plan.Next, false, false},
 		{"the hand-over compares no phase", "I", sim.Bugs{HandOverUncompared: true}, plan.Next, false, false},
+
+		{"what is kept is pruned", "I16", sim.Bugs{}, planner(func(d *cluster.Desired, _ *cluster.Observed) {
+			changeKept(d, func(_ cluster.Dataset, k *cluster.KeptSnapshot) { k.Removed = k.Taken != nil })
+		}), true, false},
+		{"a rollback keeps nothing of what there is", "I16", sim.Bugs{RevertUnproven: true}, planner(func(d *cluster.Desired, _ *cluster.Observed) {
+			changeKept(d, func(x cluster.Dataset, k *cluster.KeptSnapshot) {
+				if x.Rollback != nil && x.Rollback.Kept == k.ID {
+					to, _ := x.Kept(x.Rollback.To)
+					k.Taken = to.Taken
+				}
+			})
+		}), true, false},
 
 		{"the release of a volume is not proven", "I", sim.Bugs{ReleaseUnproven: true}, plan.Next, false, true},
 		{"the source stays attached", "I3", sim.Bugs{KeepsVolume: true}, plan.Next, false, true},

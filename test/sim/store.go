@@ -178,7 +178,7 @@ func (s *store) report(o cluster.Observed) {
 		for id, c := range o.Copies {
 			if x, ok := d.Datasets[id]; ok && x.Owner == o.Node && c.Head && c.Epoch == x.Epoch {
 				x.Born, x.Adopt, x.Eviction = true, "", cluster.Eviction{}
-				d.Datasets[id] = x
+				d.Datasets[id] = forgetGone(x, c)
 			}
 		}
 	})
@@ -187,7 +187,7 @@ func (s *store) report(o cluster.Observed) {
 // failOverUnfenced takes the dataset from a node that is not heard, which the storage is to keep out.
 func (s *store) failOverUnfenced(name string, to cluster.NodeID, id cluster.DatasetID) {
 	s.write(func(d *cluster.Desired) {
-		a, x := d.Applications[name], d.Datasets[id]
+		a, x := d.Applications[name], unrolled(d.Datasets[id])
 		x.Epoch++
 		x.Eviction = cluster.Eviction{Node: x.Owner, Epoch: x.Epoch}
 		a.Node, x.Owner = to, to
@@ -205,7 +205,7 @@ func (s *store) failOver(name string, to cluster.NodeID, boot string, adopt map[
 		a.Node = to
 		d.Applications[name] = a
 		for id, snapshot := range adopt {
-			x := d.Datasets[id]
+			x := unrolled(d.Datasets[id])
 			x.Owner, x.Epoch, x.Adopt, x.Eviction = to, x.Epoch+1, snapshot, cluster.Eviction{}
 			d.Datasets[id] = x
 		}

@@ -29,6 +29,7 @@ type Bugs struct {
 	HandOverUncompared  bool // the hand-over does not compare the phase
 	KeepsReading        bool // an agent acts on what its predecessor had read
 	KeepsVolume         bool // the source hands a volume of network storage over and stays attached
+	RevertUnproven      bool // a head is given up that is not shown to be what was kept
 	SharedVolumes       bool // the store attaches a volume to two machines at once
 }
 
@@ -43,6 +44,8 @@ type World struct {
 	unready bool // the application does not get ready on any target
 	unread  bool // the first node reads nothing new
 
+	asked      int              // snapshots
+	content    map[string][]int // of snapshots that were taken to be kept, by id
 	written    int
 	acked      map[cluster.DatasetID][]int // what clients were answered and nobody consented to lose
 	failedOver bool
@@ -63,7 +66,8 @@ const (
 func New(next Planner, bugs Bugs, network bool, names ...cluster.NodeID) *World {
 	w := &World{
 		store: newStore(), nodes: map[cluster.NodeID]*node{}, plan: next, bugs: bugs,
-		acked: map[cluster.DatasetID][]int{}, owners: map[string]cluster.NodeID{}, evictable: map[cluster.Eviction]bool{},
+		acked: map[cluster.DatasetID][]int{}, owners: map[string]cluster.NodeID{},
+		evictable: map[cluster.Eviction]bool{}, content: map[string][]int{},
 	}
 	w.store.loose = bugs
 	if network {
@@ -109,7 +113,7 @@ func (w *World) idle(n *node, m cluster.Move) bool {
 
 // boot starts an agent on a machine that has none: a session, and a full read in it.
 func (w *World) boot(n *node) {
-	n.agent = &agent{functions: map[cluster.MoveID]*function{}, pending: map[string]plan.Step{}, overdue: map[cluster.MoveID]bool{}}
+	n.agent = &agent{functions: map[cluster.MoveID]*function{}, pending: map[string]plan.Step{}, overdue: map[cluster.MoveID]bool{}, taken: map[cluster.SnapshotID]cluster.Snapshot{}}
 	if w.bugs.KeepsReading {
 		n.agent.desired, n.agent.session = n.last, n.last.Session
 	}
@@ -182,11 +186,15 @@ func (w *World) carryOut(n *node, object string) {
 		ask(s.Move, api.MoveTransition{Action: api.ActionTakeBack, Reason: s.Reason})
 	case plan.CleanMove:
 		ask(s.Move, api.MoveTransition{Action: api.ActionClean})
+	case plan.TakeSnapshot:
+		w.take(n, s)
+	case plan.Revert:
+		w.revert(n, s)
 	case plan.Attach:
 		// The store's own work outlives who asked for it.
 		w.send(message{from: n.id, agent: n.agent, what: "attach", volume: s.Dataset})
 	case plan.CreateVolume, plan.MakeHead, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead, plan.DestroyCopy, plan.Resize, plan.PruneSnapshot,
-		plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate, plan.Wait:
+		plan.TakeTogether, plan.CloneVolume, plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate, plan.Wait:
 		w.do(n, s, d)
 	}
 }
@@ -214,6 +222,11 @@ func (w *World) deliver(i int, again bool) {
 		return
 	case m.volume != "":
 		w.attach(w.nodes[m.from], m.volume)
+		return
+	case m.kept != "":
+		before := w.store.now
+		w.store.kept(m)
+		w.checkTransition(before)
 		return
 	}
 	before := w.store.now
