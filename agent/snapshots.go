@@ -140,7 +140,11 @@ func (a *Agent) whilePaused(ctx context.Context, application string, do func() e
 		return a.Engine.Unpause(context.WithoutCancel(ctx), application)
 	}
 	late := make(chan error, 1)
-	guard := time.AfterFunc(pauseAtMost, func() { late <- unpause() })
+	guard := time.AfterFunc(pauseAtMost, func() {
+		var err error
+		defer func() { late <- err }() // also where the call does not return
+		err = unpause()
+	})
 	err = do()
 	if guard.Stop() {
 		return errors.Join(err, unpause())
