@@ -194,7 +194,7 @@ func (s *stage) counted(node string) int {
 func TestFrozenNodeIsShutOut(t *testing.T) {
 	s := onVolumes(t)
 	if !fences() {
-		t.Skip("needs storage that keeps a node out: FLOCKER_BACKEND=nbd, which make test runs too")
+		t.Skip("needs storage that keeps a node out: FLOCKER_BACKEND=nbd")
 	}
 	w := s.spare()
 	s.onNode("node2", countOnDisk+" </dev/null >/dev/null 2>&1 &")
