@@ -88,10 +88,11 @@ var _ interface {
 	backend.Space
 	backend.Mounter
 	backend.Snapshotter
-	backend.Reverter
 	backend.Replicator
 	backend.Resizer
 } = (*Driver)(nil)
+
+var _ backend.Reverter = (*Driver)(nil)
 
 // Open makes or finds the pool, and removes what an earlier process left half done.
 func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error) {

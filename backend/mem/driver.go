@@ -50,10 +50,11 @@ var _ interface {
 	backend.Space
 	backend.Mounter
 	backend.Snapshotter
-	backend.Reverter
 	backend.Replicator
 	backend.Resizer
 } = (*Driver)(nil)
+
+var _ backend.Reverter = (*Driver)(nil)
 
 // New makes an empty pool of a size in bytes.
 func New(total int64) *Driver {
