@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
-	"time"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -111,73 +110,6 @@ func (s *Store) spec(image string, id cluster.DatasetID) (userdev.Spec, error) {
 	}, nil
 }
 
-var clientForm = regexp.MustCompile(`(?m)authenticate success, global_id (\d+)$`)
-
-// clients are the numbers that the device's client was given: the first only to ask for its configuration, the last to stay.
-// Where nothing is written there are none.
-func (s *Store) clients(id cluster.DatasetID) ([]uint64, error) {
-	text, err := os.ReadFile(filepath.Join(s.devices.Folder(string(id)), logFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("log of the device of dataset %s: %w", id, err)
-	}
-	var numbers []uint64
-	for _, match := range clientForm.FindAllSubmatch(text, -1) {
-		n, err := strconv.ParseUint(string(match[1]), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("log of the device of dataset %s: %w", id, err)
-		}
-		numbers = append(numbers, n)
-	}
-	return numbers, nil
-}
-
-func (s *Store) isClient(id cluster.DatasetID, number uint64) bool {
-	numbers, err := s.clients(id)
-	return err == nil && slices.Contains(numbers, number)
-}
-
-// identifies is how long a client's log may lag behind it.
-const identifies = 5 * time.Second
-
-// identify finds the device's client among those that have the image open, by the number that only it has.
-func (s *Store) identify(ctx context.Context, image string, id cluster.DatasetID) (client, error) {
-	tick := time.NewTicker(again / 10)
-	defer tick.Stop()
-	for began := time.Now(); ; {
-		numbers, err := s.clients(id)
-		if err != nil {
-			return client{}, err
-		}
-		var open struct {
-			Watchers []struct {
-				Address string
-				Client  uint64
-			}
-		}
-		if err := s.ceph.rbdJSON(ctx, &open, "status", s.ceph.image(image)); noImage(err) {
-			return client{}, absent(image)
-		} else if err != nil {
-			return client{}, err
-		}
-		for _, w := range open.Watchers {
-			if slices.Contains(numbers, w.Client) && instance(w.Address) {
-				return client{w.Client, w.Address}, nil
-			}
-		}
-		if time.Since(began) > identifies {
-			return client{}, fmt.Errorf("%w: of the clients %v that have volume %s open, none is this device's %v", backend.ErrTemporary, open.Watchers, image, numbers)
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return client{}, fmt.Errorf("find the client of volume %s: %w", image, ctx.Err())
-		}
-	}
-}
-
 // endDevice takes away what is left of a device whose attachment has ended. Its last writes are nobody's any more.
 func (s *Store) endDevice(ctx context.Context, id cluster.DatasetID) error {
 	err := s.devices.Stop(ctx, string(id))
@@ -203,11 +135,14 @@ func (s *Store) Detach(ctx context.Context, v backend.Volume) error {
 	if err != nil {
 		return err
 	}
+	var asked sync.WaitGroup
+	var h *holder
+	asked.Go(func() { h, err = s.holderOf(ctx, v.ID) }) // meanwhile; what becomes of this machine's lock in that time, release notices
 	stopped := s.devices.Stop(ctx, string(id))
+	asked.Wait()
 	if stopped != nil && !errors.Is(stopped, userdev.ErrUnflushed) {
 		return sentinel(stopped)
 	}
-	h, err := s.holderOf(ctx, v.ID)
 	if errors.Is(err, backend.ErrNotFound) || err == nil && (h == nil || h.machine != s.machine) {
 		return nil // it was taken from this machine, which is why the last writes could not be flushed
 	}

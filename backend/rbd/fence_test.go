@@ -100,7 +100,8 @@ func (p *pair) client(i int) run.Process {
 func (p *pair) blocklist() map[string]string {
 	p.t.Helper()
 	var entries []struct{ Addr, Until string }
-	if err := json.Unmarshal([]byte(p.admin(p.t, "ceph", "osd", "blocklist", "ls", "--format", "json")), &entries); err != nil {
+	// A second list, of ranges, follows the first.
+	if err := json.NewDecoder(strings.NewReader(p.admin(p.t, "ceph", "osd", "blocklist", "ls", "--format", "json"))).Decode(&entries); err != nil {
 		p.t.Fatal(err)
 	}
 	list := map[string]string{}

@@ -17,12 +17,6 @@ const (
 	destroyedBy = "flocker-destroy" // MACHINE
 )
 
-// client is one instance of a client of Ceph, as long as it lives: no other ever has its number.
-type client struct {
-	id      uint64
-	address string // with the nonce that makes it this instance's own
-}
-
 // lockEntry is a lock of an image, as Ceph has it.
 type lockEntry struct {
 	ID      string
@@ -83,13 +77,6 @@ func read(e lockEntry) *holder {
 		return &holder{lockEntry: e}
 	}
 	return &holder{lockEntry: e, machine: words[1], client: client{id, words[3]}}
-}
-
-// instance says that an address is of one client and not of a whole host: without a nonce it would be.
-func instance(address string) bool {
-	host, nonce, found := strings.Cut(address, "/")
-	n, err := strconv.ParseUint(nonce, 10, 32)
-	return found && host != "" && err == nil && n > 0
 }
 
 func (s *Store) attachment(c client) string {
