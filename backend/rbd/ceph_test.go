@@ -26,6 +26,7 @@ type server struct {
 	conf    string // the administrator's
 	started error
 	daemons []*run.Cmd
+	pipes   []*os.File // to the daemons, which end with them, and so with this process, however that ends
 	once    sync.Once
 }
 
@@ -129,34 +130,33 @@ func (c *server) start(ctx context.Context) (err error) {
 // step runs a command; a plus is a space within a word, and an ampersand leaves it running.
 func (c *server) step(ctx context.Context, line string) error {
 	words := strings.Fields(line)
-	daemon := words[0] == "&"
-	if daemon {
-		words, ctx = words[1:], context.WithoutCancel(ctx)
-	}
 	for i, w := range words {
 		words[i] = strings.ReplaceAll(w, "+", " ")
 	}
-	cmd := run.Command(ctx, words[0], words[1:]...)
-	if !daemon {
-		return cmd.Run()
+	if words[0] == "&" {
+		return c.daemon(context.WithoutCancel(ctx), words[1:])
 	}
-	c.daemons = append(c.daemons, cmd)
-	return cmd.Start()
+	return run.Command(ctx, words[0], words[1:]...).Run()
+}
+
+// daemon leaves a program running until the pipe is closed that its shell reads.
+func (c *server) daemon(ctx context.Context, words []string) error {
+	shell := []string{"-c", `"$@" & read -r _; kill -9 $!; wait`, "sh"}
+	cmd := run.Command(ctx, "sh", append(shell, words...)...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	c.daemons, c.pipes = append(c.daemons, cmd), append(c.pipes, w)
+	cmd.Stdin = r
+	return errors.Join(cmd.Start(), r.Close())
 }
 
 func (c *server) end() error {
 	var failed error
-	for _, d := range c.daemons {
-		found, err := run.Processes(func(args []string) bool {
-			return strings.HasPrefix(args[0], "ceph-") && strings.Contains(strings.Join(args, " "), c.conf)
-		})
-		for _, p := range found {
-			if p.Pid == d.Pid() {
-				err = errors.Join(err, p.End(context.Background(), 0))
-			}
-		}
-		failed = errors.Join(failed, err)
-		_ = d.Wait() // it was killed
+	for i, d := range c.daemons {
+		failed = errors.Join(failed, c.pipes[i].Close())
+		_ = d.Wait() // the daemon was killed
 	}
 	if c.dir != "" {
 		failed = errors.Join(failed, os.RemoveAll(c.dir))

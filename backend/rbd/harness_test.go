@@ -107,7 +107,7 @@ func (p *pair) Foreign(t *testing.T) func() error {
 			p.admin(t, "rbd", "image-meta", "set", thePool+"/"+name, "flocker", mark)
 		}
 		t.Cleanup(func() {
-			if err := p.step(context.Background(), "rbd --conf "+p.conf+" rm --no-progress "+thePool+"/"+name); err != nil {
+			if err := p.step(context.WithoutCancel(t.Context()), "rbd --conf "+p.conf+" rm --no-progress "+thePool+"/"+name); err != nil {
 				t.Error(err)
 			}
 		})

@@ -65,8 +65,10 @@ func Open(config Config) (*Store, error) {
 		what, is string
 		form     *regexp.Regexp
 	}{
-		{"pool", config.Pool, poolForm}, {"user", config.User, wordForm},
-		{"name of this machine", config.Machine, wordForm}, {"cluster", config.Cluster, wordForm},
+		{"pool", config.Pool, poolForm},
+		{"user", config.User, wordForm},
+		{"name of this machine", config.Machine, wordForm},
+		{"cluster", config.Cluster, wordForm},
 	} {
 		if !word.form.MatchString(word.is) {
 			return nil, fmt.Errorf("%s %q: %w: letters, digits, dots, dashes and underscores make one", word.what, word.is, cluster.ErrInvalid)
