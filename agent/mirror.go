@@ -28,16 +28,17 @@ func newMirror(self cluster.NodeID) *mirror {
 	return &mirror{self: self, desired: cluster.NewDesired(), changed: make(chan struct{})}
 }
 
-// begin starts over in a new session: nothing read before counts (rule 9).
-func (m *mirror) begin(s api.Session) {
+// begin starts over in a new session: nothing read before counts (rule 9). It says whether the session is a new one.
+func (m *mirror) begin(s api.Session) (anew bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.session.ID == s.ID && m.session.Incarnation == s.Incarnation {
-		return
+		return false
 	}
 	m.session = s
 	m.desired.Complete = false
 	m.signal()
+	return true
 }
 
 func (m *mirror) signal() {

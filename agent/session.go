@@ -50,7 +50,9 @@ func (a *Agent) followOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the session of node %s: %w", a.Node, err)
 	}
-	a.mirror.begin(session)
+	if a.mirror.begin(session) {
+		a.Pool.Refresh() // while this node was not heard its volumes may have been taken from it
+	}
 	a.status.forget()
 	a.Log.Info("session open", "session", session.ID)
 	a.wake.Wake()

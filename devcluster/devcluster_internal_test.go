@@ -155,20 +155,23 @@ func TestMirrorsComeFromTheMachinesOwnRelease(t *testing.T) {
 	const debian = "PRETTY_NAME=\"Debian GNU/Linux 12\"\nVERSION_CODENAME=bookworm\nID=debian\n"
 	const targets = "https://packages.example.org/apt tools-bookworm\nhttp://mirror.example.org/debian/ bookworm\n" +
 		"http://mirror.example.org/debian/ bookworm-updates\nhttp://sec.example.org/s/ bookworm-security\nhttp://late.example.org/ bookworm\n"
-	public := aptSettings{mirror: publicMirror, security: publicSecurity}
+	var none aptSettings
 	for name, test := range map[string]struct {
 		targets, release string
 		want             aptSettings
 	}{
 		"debian":          {targets, debian, aptSettings{mirror: "http://mirror.example.org/debian", security: "http://sec.example.org/s"}},
-		"without sources": {"", debian, public},
-		"other scheme":    {"mirror+file:/etc/mirrors bookworm\n", debian, public},
-		"not debian":      {targets, "ID=ubuntu\nVERSION_CODENAME=bookworm\n", public},
+		"without sources": {"", debian, none},
+		"other scheme":    {"mirror+file:/etc/mirrors bookworm\n", debian, none},
+		"not debian":      {targets, "ID=ubuntu\nVERSION_CODENAME=bookworm\n", none},
 	} {
-		got := public
+		var got aptSettings
 		got.pickMirrors(test.targets, test.release)
 		if got != test.want {
 			t.Errorf("%s: %+v; want %+v", name, got, test.want)
+		}
+		if sources := got.sources(); (sources == "") != (got.mirror == "") {
+			t.Errorf("%s: the sources are %q", name, sources)
 		}
 	}
 }

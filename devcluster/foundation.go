@@ -58,7 +58,11 @@ func (e *Engine) bootstrap(ctx context.Context, settings aptSettings) (err error
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	root := filepath.Join(dir, "root")
-	cmd := run.Command(ctx, "debootstrap", "--variant=minbase", suite, root, settings.mirror)
+	args := []string{"--variant=minbase", suite, root}
+	if settings.mirror != "" {
+		args = append(args, settings.mirror)
+	}
+	cmd := run.Command(ctx, "debootstrap", args...)
 	cmd.Env = settings.proxyEnv()
 	if out, err := cmd.Output(); err != nil {
 		if errors.Is(err, run.ErrNotInstalled) {

@@ -18,15 +18,9 @@ import (
 // suite is the Debian release that the images are made of.
 const suite = "trixie"
 
-// Debian's own mirrors, for a machine whose apt names no other.
-const (
-	publicMirror   = "http://deb.debian.org/debian"
-	publicSecurity = "http://deb.debian.org/debian-security"
-)
-
 // aptSettings is how this machine reaches its package registry; images are built in the same way.
 type aptSettings struct {
-	mirror, security string
+	mirror, security string // of this machine's own Debian release; empty: what Debian's tools and images come with
 	conf             string // lines of apt.conf
 }
 
@@ -34,7 +28,7 @@ type aptSettings struct {
 var carried = regexp.MustCompile(`(?i)^Acquire::((https?|ftp|tor)::(Proxy|Verify|Timeout|User-Agent|No-Cache|Pipeline)|Check-Valid-Until|Check-Date|ForceIPv|Retries)`)
 
 func readAptSettings(ctx context.Context) (aptSettings, error) {
-	s := aptSettings{mirror: publicMirror, security: publicSecurity}
+	var s aptSettings
 	conf, err := run.Command(ctx, "apt-config", "dump").Output()
 	if errors.Is(err, run.ErrNotInstalled) {
 		return s, nil // not a Debian machine: its apt has nothing to tell
@@ -89,8 +83,15 @@ func (s *aptSettings) pickMirrors(targets, osRelease string) {
 	}
 }
 
+// sources is empty where this machine names no mirror.
 func (s aptSettings) sources() string {
+	if s.mirror == "" {
+		return ""
+	}
 	entry := func(uri, suites string) string {
+		if uri == "" {
+			return ""
+		}
 		return fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n", uri, suites)
 	}
 	return entry(s.mirror, suite+" "+suite+"-updates") + entry(s.security, suite+"-security")

@@ -98,8 +98,10 @@ func TestNextOnNetworkStorage(t *testing.T) {
 			n.Fence = &cluster.Fence{By: "operator", BootID: n.BootID}
 			s.d.Nodes["other"] = n
 		}, "dataset/d1 evict\napplication/db wait: dataset d1 is not mounted yet"},
-		{"it is taken from a machine that is not heard and was failed over from, where the store keeps it out", (*state).failedOver,
-			"dataset/d1 evict\napplication/db wait: dataset d1 is not mounted yet"},
+		{
+			"it is taken from a machine that is not heard and was failed over from, where the store keeps it out", (*state).failedOver,
+			"dataset/d1 evict\napplication/db wait: dataset d1 is not mounted yet",
+		},
 		{"not where the store cannot", func(s *state) {
 			s.failedOver()
 			s.o.Storage.Capabilities.Fences = false

@@ -160,11 +160,11 @@ func wantWhole(t *testing.T, d *disk, driver *Driver, filesystem string) {
 	must(t, driver.Detach(t.Context(), dataset))
 }
 
-// needs skips a test for which a program is missing.
+// needs fails a test for which a program is missing.
 func needs(t *testing.T, program string) {
 	t.Helper()
 	if err := run.Command(t.Context(), program, "-V").Run(); errors.Is(err, run.ErrNotInstalled) {
-		t.Skipf("the test needs %s: %v", program, err)
+		t.Fatalf("the test needs %s, which scripts/setup.sh installs: %v", program, err)
 	}
 }
 

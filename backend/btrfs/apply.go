@@ -102,6 +102,8 @@ func (a *applier) apply(ctx context.Context, c *command) error {
 		return nil
 	case verbSubvolume, verbSnapshot:
 		return fmt.Errorf("%w: a second snapshot in the stream", errStream)
+	case verbUpdated:
+		return fmt.Errorf("%w: data is left out", errStream)
 	}
 	return fmt.Errorf("%w: command %d is not known", errStream, c.verb)
 }

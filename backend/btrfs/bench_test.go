@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -128,6 +131,44 @@ func BenchmarkListOf200(b *testing.B) {
 		if check(b, err); len(copies) != 200 {
 			b.Fatalf("List has %d datasets", len(copies))
 		}
+	}
+}
+
+// BenchmarkLastDelta is what a move waits for: a database's last few hundred pages, anywhere in a large file.
+func BenchmarkLastDelta(b *testing.B) {
+	const pages, page, size = 300, 8 << 10, 1 << 30
+	h, to := filled(b, 3<<30, size), newPool(b, 3<<30)
+	base := h.take(b, 1)
+	ship(b, h, to, base, "")
+	file, err := os.OpenFile(filepath.Join(h.data(dataset), "first"), os.O_WRONLY, 0)
+	check(b, err)
+	defer file.Close()
+	data := make([]byte, page)
+	var took [3]time.Duration // of the snapshot, of sending alone, and of sending and receiving
+	for serial := uint64(2); b.Loop(); serial++ {
+		b.StopTimer()
+		for i := range pages {
+			data[0], data[page/2] = byte(serial), byte(i)
+			_, err := file.WriteAt(data, mathrand.Int64N(size/page)*page)
+			check(b, err)
+		}
+		check(b, file.Sync())
+		b.StartTimer()
+		begun := time.Now()
+		s := h.take(b, serial)
+		took[0] += time.Since(begun)
+		b.StopTimer()
+		begun = time.Now()
+		check(b, h.driver.Send(b.Context(), dataset, s.Name, base.Name, io.Discard))
+		took[1] += time.Since(begun)
+		b.StartTimer()
+		begun = time.Now()
+		ship(b, h, to, s, base.Name)
+		took[2] += time.Since(begun)
+		base = s
+	}
+	for i, name := range []string{"ms-snapshot", "ms-send-alone", "ms-ship"} {
+		b.ReportMetric(took[i].Seconds()*1000/float64(b.N), name)
 	}
 }
 

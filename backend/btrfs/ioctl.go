@@ -85,7 +85,7 @@ type (
 		cloneCount   uint64
 		cloneSources *uint64
 		parentRoot   uint64
-		_            uint64 // flags
+		flags        uint64
 		_            uint32 // version
 		_            [28]uint8
 	}

@@ -19,7 +19,7 @@ import (
 // pipeSize lets the kernel run ahead of the network.
 const pipeSize = 1 << 20
 
-// Send lets the kernel write its stream into a pipe, and copies it to w.
+// Send writes the kernel's stream. The data of a difference is read here where its files can be told, which is faster.
 func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error {
 	parent := uint64(0)
 	if base != "" {
@@ -32,7 +32,28 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 	if _, err := d.readOnly(id, snapshot); err != nil {
 		return err
 	}
-	source, err := openDir(d.snapshot(id, snapshot))
+	tree := d.snapshot(id, snapshot)
+	if parent != 0 {
+		o, err := d.outlineOf(ctx, tree, parent)
+		if err != nil {
+			return err
+		}
+		if o != nil {
+			return o.send(ctx, tree, w)
+		}
+	}
+	return d.kernelSend(ctx, tree, parent, withData, w)
+}
+
+// Of the flags of BTRFS_IOC_SEND.
+const (
+	withData    = 0
+	withoutData = 1
+)
+
+// kernelSend lets the kernel write its stream into a pipe, and copies it to w.
+func (d *Driver) kernelSend(ctx context.Context, tree string, parent uint64, flags uint64, w io.Writer) error {
+	source, err := openDir(tree)
 	if err != nil {
 		return err
 	}
@@ -46,7 +67,7 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 	}
 	sent := make(chan error, 1)
 	d.sends.Go(func() {
-		args := &sendArgs{fd: int64(in.Fd()), parentRoot: parent}
+		args := &sendArgs{fd: int64(in.Fd()), parentRoot: parent, flags: flags}
 		if parent != 0 {
 			args.cloneSources, args.cloneCount = &parent, 1
 		}

@@ -54,6 +54,7 @@ const (
 	verbOwner
 	verbTimes
 	verbEnd
+	verbUpdated // data that was left out
 )
 
 // field is an attribute of a command.
@@ -211,13 +212,12 @@ func (s *commands) header() error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// parseCommand takes a whole command apart, whose checksum it compares and zeroes: the kernel's crc32c begins at 0 and
-// is not inverted.
+// parseCommand takes a whole command apart and compares its checksum: the kernel's crc32c begins at 0 and is not inverted,
+// and is made while its own place is zero.
 func parseCommand(raw []byte) (*command, error) {
 	c := &command{verb: verb(binary.LittleEndian.Uint16(raw[4:]))}
 	sum := binary.LittleEndian.Uint32(raw[6:])
-	clear(raw[6:headerSize])
-	if ^crc32.Update(^uint32(0), castagnoli, raw) != sum {
+	if checksum(raw) != sum {
 		return nil, fmt.Errorf("%w: command %d is damaged", errStream, c.verb)
 	}
 	for body := raw[headerSize:]; len(body) > 0; {
@@ -232,6 +232,12 @@ func parseCommand(raw []byte) (*command, error) {
 		c.fields[f], body = body[:size:size], body[size:]
 	}
 	return c, nil
+}
+
+func checksum(raw []byte) uint32 {
+	sum := crc32.Update(^uint32(0), castagnoli, raw[:6])
+	sum = crc32.Update(sum, castagnoli, make([]byte, headerSize-6))
+	return ^crc32.Update(sum, castagnoli, raw[headerSize:])
 }
 
 // cut is an end of the input where none belongs.

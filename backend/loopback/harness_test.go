@@ -32,7 +32,7 @@ func newFolder(t testing.TB, filesystem string, smallest int64) *folder {
 		t.Skip("loop devices need root")
 	}
 	if err := run.Command(t.Context(), "mkfs."+filesystem, "-V").Run(); errors.Is(err, run.ErrNotInstalled) {
-		t.Skipf("volumes with %s need mkfs.%s: %v", filesystem, filesystem, err)
+		t.Fatalf("volumes with %s need mkfs.%s, which scripts/setup.sh installs: %v", filesystem, filesystem, err)
 	}
 	// Not t.TempDir: /tmp may be in memory, which knows no direct I/O.
 	root, err := os.MkdirTemp("/var/tmp", "flocker-loopback-") //nolint:usetesting // see above

@@ -91,7 +91,7 @@ func (b *bench) onCluster(ctx context.Context) (all []result, err error) {
 
 // sections measures what is wanted. A section that fails does not keep the next ones from being measured.
 func (b *bench) sections(ctx context.Context) (all []result, err error) {
-	for _, s := range slices.Concat([]section{b.idle(), b.createDataset(), b.createContainer(), b.throughput()}, b.postgres(), b.networks()) {
+	for _, s := range slices.Concat([]section{b.idle(), b.createDataset(), b.createContainer(), b.throughput()}, b.postgres(), b.networks(), []section{b.volumes()}) {
 		if !slices.ContainsFunc(s.results, b.only.MatchString) || ctx.Err() != nil {
 			continue
 		}

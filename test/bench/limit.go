@@ -25,6 +25,7 @@ func limits() []limit {
 	return []limit{
 		most(`^move\..*\.added$`, 200, "ms"),
 		most(`^idle\.cpu$`, 1, "%"),
+		most(`^move\.nbd\.share$`, 100, "ms"),
 		most(`^network\.move\.refused$`, 0, "connections"),
 		most(`^network\.move\.longest_wait$`, 50, "ms"),
 		{

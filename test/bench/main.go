@@ -26,10 +26,17 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure only what has a result whose name matches this regular expression")
 	flag.BoolVar(&o.quick, "quick", false, "less of everything, in a few minutes")
 	flag.BoolVar(&o.strict, "strict", false, "fail when a limit is missed")
+	step := flag.String("bare", "", "on a node: make, attach or detach a volume as a bare client of a block store")
+	store := flag.String("store", "", "with -bare: the block store's address")
+	volume := flag.String("volume", "", "with -bare: the volume's name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := measure(ctx, o); err != nil {
+	do := func() error { return measure(ctx, o) }
+	if *step != "" {
+		do = func() error { return runBare(ctx, *step, *store, *volume) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

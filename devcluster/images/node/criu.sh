@@ -3,8 +3,10 @@
 # except for live moves, so a mirror without sid is not an error; /etc/flocker-dev/criu says what was installed.
 set -eu
 mkdir -p /etc/flocker-dev
-sed 's/^Suites:.*/Suites: sid/; s/^URIs: .*-security.*//' /etc/apt/sources.list.d/machine.sources |
-    awk 'BEGIN { RS = ""; ORS = "\n\n" } /URIs:/ { print; exit }' > /etc/apt/sources.list.d/sid.sources
+mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | sed -n 's/^URIs: *//p' | grep -v security | head -n 1)
+[ -n "$mirror" ] || mirror=$(sed -n 's/^deb \(\[[^]]*\] *\)\{0,1\}\([^ ]*\) .*/\2/p' /etc/apt/sources.list | head -n 1)
+printf 'Types: deb\nURIs: %s\nSuites: sid\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' \
+    "$mirror" > /etc/apt/sources.list.d/sid.sources
 printf 'Package: *\nPin: release n=sid\nPin-Priority: 50\n' > /etc/apt/preferences.d/sid
 if apt-get update -q &&
     DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends criu/sid libnet9/sid libcompel1/sid; then
