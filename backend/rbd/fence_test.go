@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -210,30 +212,72 @@ func TestWritesOfAnEvictedMachineNeverReachTheVolume(t *testing.T) {
 	p.destroy(one, v)
 }
 
-// A frozen client has writes that it has not sent, and watches nothing any more.
+// freeze stops a process, and returns when none of its threads goes on.
+func freeze(t *testing.T, p run.Process) (thaw func()) {
+	t.Helper()
+	if err := unix.Kill(p.Pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for running := true; running; <-tick.C {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Pid))
+		if err != nil || len(threads) == 0 {
+			t.Fatalf("threads of process %d = %v, %v", p.Pid, threads, err)
+		}
+		running = slices.ContainsFunc(threads, func(path string) bool {
+			text, err := os.ReadFile(path)
+			return err == nil && !bytes.Contains(text, []byte(") T "))
+		})
+	}
+	return func() {
+		if err := unix.Kill(p.Pid, unix.SIGCONT); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A frozen client has a write that it has not sent, and it sends it when it thaws.
 func TestWritesOfAFrozenMachineNeverReachTheVolume(t *testing.T) {
 	p := newPair(t)
 	one, two := p.machines()
 	v := p.volume(one)
-	w := write(t, p.attach(one, v), v.Size)
-	frozen := p.client(0).Pid
-	if err := unix.Kill(frozen, unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	device := p.attach(one, v)
+	put(t, device, "one is the owner", 0)
+	thaw := freeze(t, p.client(0))
+	late := make(chan error, 1)
+	go func() {
+		f, err := os.OpenFile(device, os.O_WRONLY|os.O_SYNC|unix.O_DIRECT, 0)
+		if err == nil {
+			_, err = f.WriteAt(alignedBlock(0xbb), 10*grain)
+			err = errors.Join(err, f.Close())
+		}
+		late <- err
+	}()
 	p.evict(two, v, p.names[0])
 	before := p.content(v)
+	if string(before[:16]) != "one is the owner" {
+		t.Errorf("the volume has %q; want what was flushed", before[:16])
+	}
 	put(t, p.attach(two, v), "two is the owner", 0)
 	copy(before, "two is the owner")
-	if err := unix.Kill(frozen, unix.SIGCONT); err != nil {
-		t.Fatal(err)
+	thaw()
+	if err := <-late; err == nil {
+		t.Error("the write of the frozen machine was answered as if nothing had happened")
 	}
-	t.Logf("one had written %d blocks", w.end()) // the last one has come to its end
 	p.detach(two, v)
 	if !bytes.Equal(before, p.content(v)) {
 		t.Error("the volume has changed under its new owner")
 	}
 	p.detach(one, v)
 	p.destroy(one, v)
+}
+
+// alignedBlock is memory that direct I/O takes.
+func alignedBlock(fill byte) []byte {
+	raw := make([]byte, 2*grain)
+	skip := grain - int(uintptr(unsafe.Pointer(&raw[0]))%grain)
+	return append(raw[skip:skip], bytes.Repeat([]byte{fill}, grain)...)
 }
 
 func TestEvictionIsOfOneVolumeOnlyAndForGood(t *testing.T) {
