@@ -44,7 +44,7 @@ func newPair(t *testing.T) *pair {
 // devices is a folder of devices, which end with the test.
 func (p *pair) devices() string {
 	p.t.Helper()
-	dir, err := os.MkdirTemp("", "rbd") //nolint:usetesting // the test's name would be in the path, which has to be short
+	dir, err := os.MkdirTemp("", "rbd") // the test's name would be in the path, which has to be short
 	if err != nil {
 		p.t.Fatal(err)
 	}
