@@ -62,7 +62,7 @@ func TestSizesAreRoundedUp(t *testing.T) {
 }
 
 func TestCapabilitiesAreTheInnermostDrivers(t *testing.T) {
-	all := cluster.Capabilities{Replicates: true, Snapshots: true, Resizes: true}
+	all := cluster.Capabilities{Replicates: true, Snapshots: true, Reverts: true, Resizes: true}
 	for _, c := range []struct {
 		name   string
 		driver backend.Driver

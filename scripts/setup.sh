@@ -8,12 +8,13 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/root.sh"
 
-# A command, and the package that brings it.
+# A command, or a file, and the package that brings it.
 toolchain_needs="gcc:gcc make:make git:git"
 host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btrfs:btrfs-progs zfs:zfs-fuse
 	mkfs.xfs:xfsprogs mkfs.ext4:e2fsprogs
 	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils
-	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit python3:python3"
+	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit python3:python3
+	rbd:ceph-common ceph-mon:ceph-mon ceph-osd:ceph-osd /usr/lib/*/qemu/block-rbd.so:qemu-block-extra"
 
 # GOTOOLCHAIN switches to the Go that go.mod names from this one on.
 first_switching_go=21
@@ -23,7 +24,10 @@ wanted_go() { awk '$1 == "go" {print $2}' "$here/../go.mod"; }
 missing() { # command:package...
 	local pair
 	for pair in "$@"; do
-		command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
+		case $pair in
+		/*) compgen -G "${pair%%:*}" ;;
+		*) command -v "${pair%%:*}" ;;
+		esac >/dev/null || echo "${pair#*:}"
 	done
 	# The C library's headers are no command; the race detector is linked against them.
 	[ -e /usr/include/stdlib.h ] || echo libc6-dev

@@ -38,6 +38,7 @@ func openers(node Node) []opener {
 		{"loopback", node.openLoopback},
 		{"mem", openMem},
 		{"nbd", node.openNBD},
+		{"rbd", node.openRBD},
 		{"zfs", openZFS},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/flocker-project/flocker/backend/loopback"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/backend/nbd"
+	"github.com/flocker-project/flocker/backend/rbd"
 	"github.com/flocker-project/flocker/backend/zfs"
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -69,6 +70,10 @@ func descriptions() map[string]described {
 		"nbd": {
 			about: "volumes of a block store that a host of yours serves, attached where they are used",
 			can:   network((*nbd.Store)(nil)), needs: needsOfNBD,
+		},
+		"rbd": {
+			about: "images of a Ceph cluster, attached where they are used",
+			can:   network((*rbd.Store)(nil)), needs: needsOfRBD,
 		},
 		"zfs": {
 			about: "on the node's own ZFS pool; moves send what changed to the other node",

@@ -76,18 +76,33 @@ func needsOfExternal(ctx context.Context, options func(any) error) []api.Check {
 
 func needsOfNBD(ctx context.Context, options func(any) error) []api.Check {
 	var o blockStore
-	checks := []api.Check{kernelCheck(kernelOfLoopback), moduleCheck("loop"), moduleCheck("fuse"), rootCheck()}
-	server := api.Check{Name: "program", Object: userdev.Program, Remedy: "apt install " + userdev.Packages}
-	if found, err := userdev.Check(ctx); err != nil {
-		server.Problem = err.Error()
-	} else {
-		server.OK, server.Found, server.Remedy = true, found, ""
-	}
-	checks = append(checks, server)
+	checks := userDeviceChecks(ctx)
 	if err := options(&o); err != nil {
 		return append(checks, optionsCheck(err))
 	}
 	return append(checks, filesystemChecks(o.Filesystem)...)
+}
+
+func needsOfRBD(ctx context.Context, options func(any) error) []api.Check {
+	var o pool
+	checks := append(userDeviceChecks(ctx), programCheck("rbd", "ceph-common"), programCheck("ceph", "ceph-common"))
+	if err := options(&o); err != nil {
+		return append(checks, optionsCheck(err))
+	}
+	return append(checks, filesystemChecks(o.Filesystem)...)
+}
+
+// userDeviceChecks are of what makes block devices of volumes that the kernel has no client for.
+func userDeviceChecks(ctx context.Context) []api.Check {
+	checks := []api.Check{kernelCheck(kernelOfLoopback), moduleCheck("loop"), moduleCheck("fuse"), rootCheck()}
+	server := api.Check{Name: "program", Object: userdev.Program}
+	found, err := userdev.Check(ctx)
+	if err != nil {
+		server.Problem, server.Remedy = err.Error(), "apt install "+userdev.Packages
+	} else {
+		server.OK, server.Found = true, found
+	}
+	return append(checks, server)
 }
 
 func needsOfZFS(_ context.Context, options func(any) error) []api.Check {

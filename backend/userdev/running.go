@@ -26,6 +26,24 @@ func (d *Devices) Running() (map[string]string, error) {
 	return running, nil
 }
 
+// Serving is the device of a volume while its server runs, and empty where one of both is not there.
+func (d *Devices) Serving(id string) (device string, err error) {
+	defer d.lock(id)()
+	return d.serving(id)
+}
+
+func (d *Devices) serving(id string) (string, error) {
+	running, err := d.Running()
+	if err != nil || running[id] == "" {
+		return "", err
+	}
+	servers, err := d.servers(id)
+	if err != nil || len(servers) != 1 {
+		return "", err
+	}
+	return running[id], nil
+}
+
 // ours tells the volume of a loop device's file.
 func (d *Devices) ours(file string) (id string, ours bool) {
 	folder, name := filepath.Split(file)

@@ -52,6 +52,8 @@ type Spec struct {
 	// Files are put into the device's folder before its server starts and removed with it. Secrets belong here: what is
 	// in Blockdev and Objects, everybody on the machine can read.
 	Files map[string][]byte
+	// Admit, where there is one, is asked when the server has the volume open and nobody has a device of it yet. Its error ends the server.
+	Admit func(ctx context.Context) error
 }
 
 // Devices are this machine's devices of one kind of storage. The kernel and its list of processes are all that they are
@@ -111,17 +113,8 @@ func (d *Devices) Start(ctx context.Context, spec Spec) (device string, err erro
 		return "", err
 	}
 	defer d.lock(spec.ID)()
-	running, err := d.Running()
-	if err != nil {
-		return "", err
-	}
-	device = running[spec.ID]
-	servers, err := d.servers(spec.ID)
-	if err != nil {
-		return "", err
-	}
-	if device != "" && len(servers) == 1 {
-		return device, nil
+	if device, err = d.serving(spec.ID); device != "" || err != nil {
+		return device, err
 	}
 	// What a crash of this program, or of the server, has left.
 	if err := d.sweep(ctx, spec.ID); err != nil {
@@ -159,6 +152,11 @@ func (d *Devices) start(ctx context.Context, spec Spec) (string, error) {
 	}
 	if err := d.serve(ctx, spec); err != nil {
 		return "", err
+	}
+	if spec.Admit != nil {
+		if err := spec.Admit(ctx); err != nil {
+			return "", err
+		}
 	}
 	disk, err := os.OpenFile(d.file(spec.ID, diskFile), os.O_RDWR, 0)
 	if err != nil {
