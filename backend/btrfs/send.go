@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,14 +68,33 @@ func (d *Driver) kernelSend(ctx context.Context, tree string, parent uint64, fla
 	}
 	sent := make(chan error, 1)
 	d.sends.Go(func() {
+		blocked := withoutSignals()
 		args := &sendArgs{fd: int64(in.Fd()), parentRoot: parent, flags: flags}
 		if parent != 0 {
 			args.cloneSources, args.cloneCount = &parent, 1
 		}
-		err := ioctl(source, iocSend, args)
+		err := blocked
+		if err == nil {
+			err = ioctl(source, iocSend, args)
+		}
 		sent <- errors.Join(err, in.Close(), unix.Close(source))
 	})
 	return finishSend(ctx, out, w, sent)
+}
+
+// withoutSignals keeps signals from the goroutine for the rest of its life; its thread ends with it. A signal while the kernel waits
+// to write its stream makes it begin the call anew (ERESTARTSYS), with the stream's first bytes in the middle of the stream. Go's
+// scheduler sends such signals.
+func withoutSignals() error {
+	runtime.LockOSThread()
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
+		return fmt.Errorf("block signals: %w", err)
+	}
+	return nil
 }
 
 // abandonWithin bounds the wait for the kernel to notice that nobody reads its stream any more.

@@ -34,6 +34,7 @@ type Cmd struct {
 	Dir    string
 
 	cmd     *exec.Cmd
+	ended   func() error // of the context
 	tail    tail
 	started time.Time
 	elapsed time.Duration
@@ -43,7 +44,7 @@ type Cmd struct {
 func Command(ctx context.Context, name string, args ...string) *Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.WaitDelay = killDelay
-	return &Cmd{cmd: cmd}
+	return &Cmd{cmd: cmd, ended: ctx.Err}
 }
 
 // Run runs the program to its end.
@@ -96,6 +97,9 @@ func (c *Cmd) Elapsed() time.Duration { return c.elapsed }
 func (c *Cmd) failed(err error) error {
 	if errors.Is(err, exec.ErrNotFound) {
 		err = fmt.Errorf("%w: %s", ErrNotInstalled, c.cmd.Args[0])
+	}
+	if ended := c.ended(); ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w: %w", ended, err) // it was killed, which says nothing by itself
 	}
 	return &Error{
 		Command: strings.Join(c.cmd.Args, " "),

@@ -58,8 +58,8 @@ func TestCancelledCommandEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if err := cmd.Wait(); err == nil {
-		t.Fatal("Wait() = nil after cancel")
+	if err := cmd.Wait(); !errors.Is(err, context.Canceled) {
+		t.Fatalf("Wait() = %v after cancel; want it to say so", err)
 	}
 }
 
