@@ -37,11 +37,55 @@ func Processes(match func(args []string) bool) ([]Process, error) {
 }
 
 func matches(pid int, match func([]string) bool) bool {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-	if err != nil || len(text) == 0 {
-		return false // gone
+	args := arguments(pid)
+	return args != nil && match(args)
+}
+
+// betweenPrograms is how often a process without a command line is looked at again: one that is just about to be another program has none
+// for a moment.
+const betweenPrograms = 20
+
+// arguments are a process's command line. A process that has ended has none, nor have the kernel's own.
+func arguments(pid int) []string {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	for range betweenPrograms {
+		text, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil {
+			return nil
+		}
+		if len(text) > 0 {
+			return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
+		}
+		if _, err := os.Readlink(filepath.Join(dir, "exe")); err != nil {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
 	}
-	return match(strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"))
+	return nil
+}
+
+// lives says whether the process of a descriptor, which has this number, is still the one that was found.
+func (p Process) lives(ctx context.Context, fd int) (bool, error) {
+	for {
+		if args := arguments(p.Pid); args != nil {
+			return p.match(args), nil
+		}
+		if gone, err := ended(fd, time.Millisecond); gone || err != nil {
+			return false, err
+		}
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+	}
+}
+
+// ended waits that long for a process's end.
+func ended(fd int, wait time.Duration) (bool, error) {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(wait.Milliseconds()))
+	if errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
+	return n > 0, err
 }
 
 // End ends the process and returns when it is gone with all that it was doing: asked kindly first where kindly is not 0, and killed
@@ -55,8 +99,8 @@ func (p Process) End(ctx context.Context, kindly time.Duration) error {
 		return fmt.Errorf("end process %d: %w", p.Pid, err)
 	}
 	defer unix.Close(fd)
-	if !matches(p.Pid, p.match) {
-		return nil
+	if lives, err := p.lives(ctx, fd); !lives || err != nil {
+		return p.failed(err)
 	}
 	if kindly > 0 {
 		if gone, err := signal(ctx, fd, unix.SIGTERM, kindly); gone || err != nil {
@@ -88,12 +132,8 @@ func signal(ctx context.Context, fd int, signal unix.Signal, patience time.Durat
 		return false, err
 	}
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(waitStep.Milliseconds()))
-		if n > 0 {
-			return true, nil
-		}
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return false, err
+		if gone, err := ended(fd, waitStep); gone || err != nil {
+			return gone, err
 		}
 		if ctx.Err() != nil {
 			return false, ctx.Err()
