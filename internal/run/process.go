@@ -59,9 +59,22 @@ func arguments(pid int) []string {
 		if _, err := os.Readlink(filepath.Join(dir, "exe")); err != nil {
 			return nil
 		}
-		time.Sleep(time.Millisecond)
+		if endsSoon(pid) {
+			return nil
+		}
 	}
 	return nil
+}
+
+// endsSoon waits a little for the end of a process.
+func endsSoon(pid int) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	gone, err := ended(fd, time.Millisecond)
+	return gone || err != nil
 }
 
 // lives says whether the process of a descriptor, which has this number, is still the one that was found.
