@@ -18,6 +18,7 @@ import (
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 	"github.com/flocker-project/flocker/pki"
 )
 
@@ -180,17 +181,12 @@ func TestStrangersAreNotHeard(t *testing.T) {
 	}
 }
 
-// needsExports skips where nothing can be exported.
 func needsExports(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts real exports")
 	}
-	for _, program := range []string{"nbdkit", "qemu-img"} {
-		if err := run.Command(t.Context(), program, "--version").Run(); errors.Is(err, run.ErrNotInstalled) {
-			t.Skipf("needs %s", program)
-		}
-	}
+	runtest.Programs(t, "nbdkit", "qemu-img")
 }
 
 func TestDetachThatArrivesLateEndsNoLaterAttachment(t *testing.T) {

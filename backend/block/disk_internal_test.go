@@ -17,6 +17,7 @@ import (
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 	"github.com/flocker-project/flocker/mount"
 )
 
@@ -32,12 +33,7 @@ type disk struct {
 
 func newDisk(t *testing.T, size int64) *disk {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("makes loop devices and filesystems")
-	}
-	if os.Getuid() != 0 {
-		t.Skip("loop devices need root")
-	}
+	runtest.Need(t)
 	// Not t.TempDir: /tmp may be in memory, which knows no direct I/O.
 	dir, err := os.MkdirTemp("/var/tmp", "flocker-block-") //nolint:usetesting // see above
 	if err != nil {
@@ -158,14 +154,6 @@ func wantWhole(t *testing.T, d *disk, driver *Driver, filesystem string) {
 		t.Error(err)
 	}
 	must(t, driver.Detach(t.Context(), dataset))
-}
-
-// needs fails a test for which a program is missing.
-func needs(t *testing.T, program string) {
-	t.Helper()
-	if err := run.Command(t.Context(), program, "-V").Run(); errors.Is(err, run.ErrNotInstalled) {
-		t.Fatalf("the test needs %s, which scripts/setup.sh installs: %v", program, err)
-	}
 }
 
 func must(t *testing.T, err error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 	"github.com/flocker-project/flocker/mount"
 )
 
@@ -26,7 +27,7 @@ func TestFormattingThatBrokeOffAnywhereIsFinished(t *testing.T) {
 	for filesystem, size := range sizes() {
 		t.Run(filesystem, func(t *testing.T) {
 			d := newDisk(t, size)
-			needs(t, "mkfs."+filesystem)
+			runtest.Programs(t, "mkfs."+filesystem)
 			driver := d.driver(t, filesystem)
 			must(t, driver.Create(t.Context(), spec()))
 			wantWhole(t, d, driver, filesystem)
@@ -67,7 +68,7 @@ func TestFormattingThatIsKilledIsFinished(t *testing.T) {
 	for filesystem, size := range sizes() {
 		t.Run(filesystem, func(t *testing.T) {
 			d := newDisk(t, size)
-			needs(t, "mkfs."+filesystem)
+			runtest.Programs(t, "mkfs."+filesystem)
 			killed := 0
 			for after := time.Millisecond / 4; after < 50*time.Millisecond; after = after * 3 / 2 {
 				d.clear(t)
@@ -102,7 +103,7 @@ func TestWhatCarriesAnythingIsNeverFormatted(t *testing.T) {
 	program := func(name string, args ...string) func(*testing.T, *disk) {
 		return func(t *testing.T, d *disk) {
 			t.Helper()
-			needs(t, name)
+			runtest.Programs(t, name)
 			must(t, run.Command(t.Context(), name, append(args, d.file)...).Run())
 		}
 	}

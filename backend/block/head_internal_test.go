@@ -11,6 +11,7 @@ import (
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 	"github.com/flocker-project/flocker/mount"
 )
 
@@ -19,7 +20,7 @@ func TestAnEpochOutlivesALossOfPower(t *testing.T) {
 	for filesystem, size := range sizes() {
 		t.Run(filesystem, func(t *testing.T) {
 			d, after := newDisk(t, size), newDisk(t, size)
-			needs(t, "mkfs."+filesystem)
+			runtest.Programs(t, "mkfs."+filesystem)
 			driver := d.driver(t, filesystem)
 			must(t, driver.Create(t.Context(), spec()))
 			must(t, driver.SetEpoch(t.Context(), dataset, 8, ""))

@@ -15,7 +15,7 @@ import (
 	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/backend/block"
 	"github.com/flocker-project/flocker/backend/loopback"
-	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 	"github.com/flocker-project/flocker/mount"
 )
 
@@ -31,9 +31,7 @@ func newFolder(t testing.TB, filesystem string, smallest int64) *folder {
 	if os.Getuid() != 0 {
 		t.Skip("loop devices need root")
 	}
-	if err := run.Command(t.Context(), "mkfs."+filesystem, "-V").Run(); errors.Is(err, run.ErrNotInstalled) {
-		t.Fatalf("volumes with %s need mkfs.%s, which scripts/setup.sh installs: %v", filesystem, filesystem, err)
-	}
+	runtest.Programs(t, "mkfs."+filesystem)
 	// Not t.TempDir: /tmp may be in memory, which knows no direct I/O.
 	root, err := os.MkdirTemp("/var/tmp", "flocker-loopback-") //nolint:usetesting // see above
 	if err != nil {

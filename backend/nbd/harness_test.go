@@ -23,6 +23,7 @@ import (
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 	"github.com/flocker-project/flocker/pki"
 )
 
@@ -40,17 +41,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("makes real devices")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	for _, program := range []string{"nbdkit", "qemu-storage-daemon"} {
-		if err := run.Command(t.Context(), program, "--version").Run(); errors.Is(err, run.ErrNotInstalled) {
-			t.Skipf("needs %s", program)
-		}
-	}
+	runtest.Need(t, "nbdkit", "qemu-storage-daemon")
 	w := &world{t: t, dir: short(t), address: "127.0.0.1:0", hostID: cluster.NodeID(uuid.NewString())}
 	var err error
 	if w.authority, err = pki.CreateAuthority("test"); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 )
 
 // server is a real Ceph of one monitor and one disk, which all tests of this package share.
@@ -49,12 +50,7 @@ func TestMain(m *testing.M) {
 // ceph starts Ceph for the first test that asks.
 func needCeph(t *testing.T) *server {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a Ceph cluster")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	runtest.Need(t, "ceph-mon", "ceph-osd", "rbd", "qemu-storage-daemon")
 	theCeph.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
 		defer cancel()

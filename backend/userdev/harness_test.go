@@ -19,22 +19,12 @@ import (
 
 	"github.com/flocker-project/flocker/backend/userdev"
 	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/internal/run/runtest"
 )
 
-// tools skips where a real device cannot be made.
 func tools(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("makes real devices")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	for _, program := range []string{"nbdkit", "qemu-storage-daemon"} {
-		if err := run.Command(t.Context(), program, "--version").Run(); errors.Is(err, run.ErrNotInstalled) {
-			t.Skipf("needs %s", program)
-		}
-	}
+	runtest.Need(t, "nbdkit", "qemu-storage-daemon")
 }
 
 // disk is a volume that a real NBD server serves.

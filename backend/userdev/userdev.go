@@ -122,7 +122,9 @@ func (d *Devices) Start(ctx context.Context, spec Spec) (device string, err erro
 	}
 	if device, err = d.start(ctx, spec); err != nil {
 		// The error that counts is the first; what cannot be taken back now the next Start or Stop takes.
-		_ = d.stop(context.WithoutCancel(ctx), spec.ID)
+		if left := d.stop(context.WithoutCancel(ctx), spec.ID); left != nil {
+			d.log.WarnContext(ctx, "what was begun of a device is left until the next try", "volume", spec.ID, "error", left)
+		}
 		return "", fmt.Errorf("device of volume %s: %w", spec.ID, err)
 	}
 	return device, nil
