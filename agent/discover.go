@@ -17,7 +17,7 @@ import (
 
 // discover looks at everything on the node. An error means that the look is not
 // complete, and then nothing may be planned on it.
-func (a *Agent) discover(ctx context.Context) (cluster.Observed, error) {
+func (a *Agent) discover(ctx context.Context, desired cluster.Desired) (cluster.Observed, error) {
 	o := cluster.Observed{
 		Node:       a.Node,
 		BootID:     a.Self.BootID,
@@ -32,7 +32,6 @@ func (a *Agent) discover(ctx context.Context) (cluster.Observed, error) {
 	if o.Storage, o.Copies, err = a.Pool.Observe(ctx); err != nil {
 		return o, fmt.Errorf("look at storage: %w", err)
 	}
-	desired, _ := a.mirror.read()
 	before := desired.Elsewhere[a.Node].Containers
 	var wait time.Duration
 	if o.Overdue, wait = a.lives.overdue(desired, a.Node, overdueGrace); wait > 0 {

@@ -18,17 +18,18 @@ import (
 // the loop and wake it when they end.
 func (a *Agent) round(ctx context.Context) error {
 	mark, looked := a.objects.mark(), time.Now()
-	observed, expected, err := a.look(ctx)
+	known, _ := a.mirror.read()
+	observed, expected, err := a.look(ctx, known)
 	if err != nil {
 		a.status.blind(err)
-		a.report(ctx, a.lastObserved())
+		a.report(ctx, api.ObservedReport{Blind: true})
 		return err
 	}
 	a.status.seeing()
 	desired, session := a.mirror.read()
-	if !expected.covers(a.expected(desired)) {
+	if !expected.covers(a.expected(desired)) || desired.Complete && !known.Complete {
 		a.wake.Wake()
-		return nil // what became this node's while it looked was not looked for
+		return nil // what became this node's while it looked was not looked for, and what it had told before was not known
 	}
 	observed.Session, observed.Revision = session.ID, desired.Revision
 	observed.Copies = a.concerning(observed, desired, expected)
@@ -43,7 +44,9 @@ func (a *Agent) round(ctx context.Context) error {
 	}
 	a.status.planned(steps, running)
 	a.remember(observed)
-	a.report(ctx, observed)
+	if desired.Complete { // else what this node's former process told is not known, and would be taken back
+		a.report(ctx, api.ObservedReport{Observed: observed})
+	}
 	if desired.Complete && a.joined.Key != 0 {
 		if err := a.expose.settle(ctx, desired, observed, looked); err != nil {
 			a.Log.Error("lead ports to applications", "error", err)
@@ -70,13 +73,12 @@ func (a *Agent) rest() time.Duration {
 
 // look makes the node part of the cluster network where it is not, and looks at everything. It also returns which volumes
 // of network storage it looked for.
-func (a *Agent) look(ctx context.Context) (cluster.Observed, expectation, error) {
-	desired, _ := a.mirror.read()
+func (a *Agent) look(ctx context.Context, desired cluster.Desired) (cluster.Observed, expectation, error) {
 	if err := a.join(ctx, desired); err != nil {
 		return cluster.Observed{}, expectation{}, err
 	}
 	expected := a.expect(ctx, desired)
-	observed, err := a.discover(ctx)
+	observed, err := a.discover(ctx, desired)
 	if err != nil {
 		a.joined = network.Fabric{}
 	}
@@ -127,27 +129,28 @@ func (a *Agent) lastObserved() cluster.Observed {
 }
 
 // report tells control what changed since the last report that it took.
-func (a *Agent) report(ctx context.Context, o cluster.Observed) {
+func (a *Agent) report(ctx context.Context, r api.ObservedReport) {
 	_, session := a.mirror.read()
 	if session.ID == "" {
 		return
 	}
-	o.Session, o.Node, o.BootID = session.ID, a.Node, a.Self.BootID
+	o := &r.Observed
+	r.Session, o.Session, o.Node, o.BootID = session.ID, session.ID, a.Node, a.Self.BootID
 	o.Status = a.status.read()
 	a.ready.explain(o.Status, o.Containers)
-	if !a.status.differs(o) {
+	if !a.status.differs(r) {
 		return
 	}
-	if err := a.Link.Report(ctx, api.ObservedReport{Session: session.ID, Observed: o}); err != nil {
+	if err := a.Link.Report(ctx, r); err != nil {
 		a.Log.Debug("report", "error", err) // the session's loop says why, once
 		return
 	}
-	a.status.reported(o)
+	a.status.reported(r)
 }
 
-func same(a, b cluster.Observed) bool {
-	a.Revision, b.Revision = 0, 0
-	a.Claims, b.Claims = nil, nil
+func same(a, b api.ObservedReport) bool {
+	a.Observed.Revision, b.Observed.Revision = 0, 0
+	a.Observed.Claims, b.Observed.Claims = nil, nil
 	return reflect.DeepEqual(a, b)
 }
 

@@ -7,13 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/converge"
 	"github.com/flocker-project/flocker/plan"
 )
-
-// nodeObject is where a node's own trouble is kept in Observed.Status.
-const nodeObject = "node"
 
 // statuses keeps why each object is pending, and when a failed step is due again.
 type statuses struct {
@@ -22,7 +20,7 @@ type statuses struct {
 	pauses  converge.Backoff
 	waits   map[string]cluster.Status
 	blindTo *cluster.Status
-	last    cluster.Observed
+	last    api.ObservedReport
 	known   bool
 }
 
@@ -117,21 +115,21 @@ func (s *statuses) read() map[string]cluster.Status {
 	all := maps.Clone(s.waits)
 	maps.Copy(all, s.failed)
 	if s.blindTo != nil {
-		all[nodeObject] = *s.blindTo
+		all[cluster.StatusOfNode] = *s.blindTo
 	}
 	return all
 }
 
-func (s *statuses) differs(o cluster.Observed) bool {
+func (s *statuses) differs(r api.ObservedReport) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.known || !same(s.last, o)
+	return !s.known || !same(s.last, r)
 }
 
-func (s *statuses) reported(o cluster.Observed) {
+func (s *statuses) reported(r api.ObservedReport) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last, s.known = o, true
+	s.last, s.known = r, true
 }
 
 // forget makes the next report a full one, for a new session.

@@ -92,4 +92,6 @@ type MoveTransition struct {
 type ObservedReport struct {
 	Session  string           `json:"session"`
 	Observed cluster.Observed `json:"observed"`
+	// Blind says that the node could not look: only Observed.Status is taken in, and everything else stays as last told.
+	Blind bool `json:"blind,omitempty"`
 }

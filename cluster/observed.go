@@ -122,6 +122,9 @@ type Container struct {
 	Ready    bool `json:"ready,omitempty"`
 }
 
+// StatusOfNode is the object in Observed.Status for what keeps the node from looking at anything.
+const StatusOfNode = "node"
+
 // Status is why something is pending.
 type Status struct {
 	Reason   string    `json:"reason"`

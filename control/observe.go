@@ -34,6 +34,9 @@ func (s *Service) Observe(ctx context.Context, node cluster.NodeID, r api.Observ
 		}
 		changes = changes[n:]
 	}
+	if r.Blind {
+		return nil
+	}
 	if err := s.reap(ctx, node, r.Observed); err != nil {
 		return fmt.Errorf("take in the report of node %s: %w", node, err)
 	}
@@ -55,6 +58,16 @@ func (s *Service) observedChanges(ctx context.Context, node cluster.NodeID, r ap
 			return err
 		}
 		o := r.Observed
+		statuses, err := changedParts(ctx, tx, store.Statuses(node), o.Status)
+		if err != nil {
+			return err
+		}
+		for _, c := range statuses {
+			changes = append(changes, c.part)
+		}
+		if r.Blind {
+			return nil
+		}
 		copies, err := changedParts(ctx, tx, store.Copies(node), o.Copies)
 		if err != nil {
 			return err
@@ -69,11 +82,7 @@ func (s *Service) observedChanges(ctx context.Context, node cluster.NodeID, r ap
 		if err != nil {
 			return err
 		}
-		statuses, err := changedParts(ctx, tx, store.Statuses(node), o.Status)
-		if err != nil {
-			return err
-		}
-		for _, group := range [][]namedPart{copies, containers, statuses} {
+		for _, group := range [][]namedPart{copies, containers} {
 			for _, c := range group {
 				changes = append(changes, c.part)
 			}

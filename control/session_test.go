@@ -3,6 +3,7 @@
 package control_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -88,6 +89,22 @@ func TestObservationsReachTheOthers(t *testing.T) {
 	if len(d.Elsewhere[b.id].Containers) != 0 {
 		t.Error("a node is told what it sees itself")
 	}
+	blind := api.ObservedReport{Session: a.session.ID, Blind: true, Observed: cluster.Observed{
+		Node: a.id, Status: map[string]cluster.Status{cluster.StatusOfNode: {Reason: "it cannot look"}},
+	}}
+	if err := a.client.Report(t.Context(), blind); err != nil {
+		t.Fatal(err)
+	}
+	s, err := f.service.Status(t.Context())
+	if err != nil || len(s.Pending) != 1 || !strings.Contains(s.Pending[0].Reason, "it cannot look") {
+		t.Errorf("Status = %+v, %v; want that a says why it can do nothing", s.Pending, err)
+	}
+	late := f.node("c").follow(cluster.NewDesired())
+	d = late.until(t, "the whole state", func(d cluster.Desired) bool { return d.Complete })
+	if late.stop(); len(d.Elsewhere[a.id].Containers) != 1 {
+		t.Error("what a node saw is forgotten because it cannot look now")
+	}
+
 	report.Observed.Containers = nil
 	if err := a.client.Report(t.Context(), report); err != nil {
 		t.Fatal(err)

@@ -39,13 +39,14 @@ func (s *Service) statusOf(w *world) api.Status {
 		st.Pending = append(st.Pending, d.Pending...)
 	}
 	for _, n := range st.Nodes {
-		st.Pending = append(st.Pending, nodeWaits(n)...)
+		st.Pending = append(st.Pending, nodeWaits(n, w.observed[n.ID].Status[cluster.StatusOfNode])...)
 	}
 	return st
 }
 
-func nodeWaits(n api.NodeInfo) []api.Pending {
-	var reason string
+// nodeWaits says what keeps a node from its work; trouble is what it says itself.
+func nodeWaits(n api.NodeInfo, trouble cluster.Status) []api.Pending {
+	since, reason := n.LastSeen, ""
 	switch {
 	case n.Fence != nil:
 		reason = fmt.Sprintf("it was fenced by %s; it comes back with its next boot", n.Fence.By)
@@ -53,10 +54,12 @@ func nodeWaits(n api.NodeInfo) []api.Pending {
 		reason = fmt.Sprintf("it is not alive, last heard %s ago", n.Silent.Std().Round(1e9))
 	case n.Storage.Error != "":
 		reason = "its storage cannot be used: " + n.Storage.Error
+	case trouble.Reason != "":
+		since, reason = trouble.Since, "it can do nothing: "+trouble.Reason
 	default:
 		return nil
 	}
-	return []api.Pending{{Object: nodeObject(n.ID), Name: n.Name, Node: n.Name, Status: cluster.Status{Reason: reason, Since: n.LastSeen}}}
+	return []api.Pending{{Object: nodeObject(n.ID), Name: n.Name, Node: n.Name, Status: cluster.Status{Reason: reason, Since: since}}}
 }
 
 // ConfirmRestore lets agents act on a store that was restored from a backup.

@@ -181,7 +181,13 @@ func (c line) OpenSession(ctx context.Context, r api.SessionRequest) (api.Sessio
 
 func (c line) Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error {
 	defer c.p.effect("Watch")()
-	return c.AgentClient.Watch(ctx, session, from, deliver)
+	return c.AgentClient.Watch(ctx, session, from, func(e api.WatchEvent) error {
+		err := deliver(e)
+		if e.Full != nil {
+			c.p.node.comeTo("read")
+		}
+		return err
+	})
 }
 
 func (c line) Report(ctx context.Context, r api.ObservedReport) error {

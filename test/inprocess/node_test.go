@@ -143,6 +143,19 @@ func (n *node) looks() int {
 	return n.done["List"]
 }
 
+// looksAgain waits until the agent has looked a few times more.
+func (n *node) looksAgain() {
+	n.w.t.Helper()
+	for range 5 {
+		at := n.looks()
+		n.w.until("the agent looks again", func() bool {
+			n.engine.SetForeign("passer-by", "/elsewhere") // something happens
+			n.engine.SetForeign("passer-by")
+			return n.looks() > at
+		})
+	}
+}
+
 // sessions counts how often the agent has begun to follow the store.
 func (n *node) sessions() int {
 	n.mu.Lock()

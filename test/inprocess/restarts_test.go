@@ -4,6 +4,7 @@ package inprocess_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,13 +57,7 @@ func TestRebootedNodeWaitsForTheStore(t *testing.T) {
 	ids := map[string]cluster.DatasetID{"db": w.dataset("db-0"), "idle": w.dataset("idle-0")}
 	w.service.kill()
 	n.reboot()
-	at := n.looks()
-	for range 5 {
-		n.engine.SetForeign("passer-by", "/elsewhere") // something happens, so that the agent looks
-		n.engine.SetForeign("passer-by")
-		w.until("the agent has looked", func() bool { return n.looks() > at })
-		at = n.looks()
-	}
+	n.looksAgain()
 	for _, app := range []string{"db", "idle"} {
 		if n.engine.Running(app) || n.disk.Writable(ids[app]) {
 			t.Errorf("application %s came up before the store was asked", app)
@@ -115,6 +110,60 @@ func TestAgentsCarryOnWithoutControl(t *testing.T) {
 	if n.engine.Running("once") {
 		t.Error("an application that is never to be restarted was, by the agent's next process")
 	}
+}
+
+// What a process of the agent told is not taken back by the next one, which has read nothing yet, or cannot look.
+func TestNextAgentTakesNothingBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	n := w.nodes[0]
+	w.deploy("once", n, 1, func(a *cluster.Application) { a.Restart.Name = cluster.RestartNever })
+	w.rest()
+	n.engine.Kill("once")
+	id := string(w.dataset("once-0"))
+	isKnown := func() bool {
+		a, err := w.user.Application(t.Context(), "once")
+		d, errD := w.user.Dataset(t.Context(), id)
+		return err == nil && errD == nil && a.Container != nil && a.Container.Ended && d.Path != ""
+	}
+	isPending := func(reason string) func() bool {
+		return func() bool {
+			s, err := w.user.Status(t.Context())
+			return err == nil && len(s.Pending) == 1 && strings.Contains(s.Pending[0].Reason, reason)
+		}
+	}
+	stays := func(what string) {
+		t.Helper()
+		n.looksAgain()
+		w.until("the agent reports", isPending("not restarted by its policy"))
+		if !isKnown() || n.engine.Running("once") {
+			t.Errorf("an application that had ended was started by an agent that %s", what)
+		}
+	}
+	w.until("control knows that it has ended", isKnown)
+
+	n.current().kill()
+	looked := make(chan struct{})
+	n.at("Watch", func() { <-looked })
+	n.start()
+	n.looksAgain() // before it has read
+	read := make(chan struct{})
+	n.at("read", func() { close(read) })
+	n.at("List", func() {
+		close(looked)
+		<-read // and it reads while it looks
+	})
+	stays("had read nothing")
+
+	n.current().kill()
+	n.broken.Store(true)
+	n.start()
+	w.until("the agent says what is wrong", isPending(errBroken.Error()))
+	if !isKnown() {
+		t.Error("an agent that cannot look took back what is known")
+	}
+	n.broken.Store(false)
+	stays("could not look at first")
 }
 
 // A second process with a node's certificate is refused while the first lives, and changes nothing for it.
