@@ -18,6 +18,7 @@ import (
 type devCluster struct {
 	name    string
 	backend string
+	further []string
 	options []string // of the back end
 }
 
@@ -89,7 +90,7 @@ func (d *devCluster) upCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&nodes, "nodes", 3, "number of nodes")
 	cmd.Flags().StringVar(&d.backend, "backend", "btrfs", "storage backend of the nodes that are made")
-	cmd.Flags().StringArrayVar(&d.options, "backend-option", nil, "KEY=VALUE for the backend, as in agent.yml; may be repeated")
+	storageFlags(cmd, &d.further, &d.options)
 	cmd.Flags().StringVar(&link, "link", "", "rate of every node's link, such as 1gbit (default: as it is)")
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	if err := c.Enable(ctx, control.Name, "control"); err != nil {
 		return err
 	}
-	if d.backend == backendNBD {
+	if slices.Contains(d.kinds(), backendNBD) {
 		if err := c.Enable(ctx, control.Name, storeChild); err != nil {
 			return err
 		}
@@ -66,10 +67,20 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	return g.Wait()
 }
 
+// kinds are those of the back ends of the nodes that are made.
+func (d *devCluster) kinds() []string {
+	kinds := []string{d.backend}
+	for _, further := range d.further {
+		_, kind, _ := strings.Cut(further, "=")
+		kinds = append(kinds, kind)
+	}
+	return kinds
+}
+
 // joinMachine makes a machine a node and starts its agent.
 func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n devcluster.Node) error {
 	if _, err := c.Exec(ctx, n.Name, "test", "-e", "/etc/flocker/node.crt"); err != nil {
-		if d.backend == "zfs" {
+		if slices.Contains(d.kinds(), "zfs") {
 			if err := c.Enable(ctx, n.Name, devcluster.ZFSDaemon); err != nil {
 				return err
 			}
@@ -80,7 +91,15 @@ func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n d
 		}
 		var out bytes.Buffer
 		join := []string{"flocker", "join", "--no-start", "--name", n.Name, "--address", n.Address.String(), "--backend", d.backend}
-		for _, option := range append(sharedOptions(d.backend, c.Control(), n), d.options...) {
+		options := sharedOptions(d.backend, c.Control(), n)
+		for _, further := range d.further {
+			join = append(join, "--further-backend", further)
+			name, kind, _ := strings.Cut(further, "=")
+			for _, option := range sharedOptions(kind, c.Control(), n) {
+				options = append(options, name+"."+option)
+			}
+		}
+		for _, option := range append(options, d.options...) {
 			join = append(join, "--backend-option", option)
 		}
 		err = c.Stream(ctx, n.Name, devcluster.Streams{Stdin: bytes.NewReader(token), Stdout: &out, Stderr: &out}, append(join, "-")...)
