@@ -37,7 +37,7 @@ func (a *Agent) pool(id cluster.DatasetID) *backend.Pool {
 func (a *Agent) doStorage(ctx context.Context, s plan.Step) error {
 	switch s := s.(type) {
 	case plan.CreateVolume:
-		return a.Pools.Of(s.Backend).Create(ctx, backend.Spec{Dataset: s.Dataset, Size: s.Size, Profile: s.Profile, Epoch: s.Epoch})
+		return a.Pools.Of(s.Backend).Create(ctx, backend.Spec{Dataset: s.Dataset, Size: s.Size, Profile: s.Profile, Epoch: s.Epoch, Root: s.Root})
 	case plan.CloneVolume:
 		spec := backend.Spec{Dataset: s.Dataset, Size: s.Size, Profile: s.Profile, Epoch: s.Epoch}
 		return a.pool(s.Dataset).Clone(ctx, s.From, s.Snapshot, spec, "")

@@ -17,6 +17,7 @@ type DatasetRequest struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Profile  string            `json:"profile,omitempty"`
 	Backend  string            `json:"backend,omitempty" doc:"a back end of the node; empty is its first"`
+	Root     cluster.Root      `json:"root,omitzero" doc:"owner, group and mode of the folder that is made"`
 }
 
 // DatasetChange changes a dataset.

@@ -51,12 +51,13 @@ type Spec struct {
 	Size    int64 // bytes; 0 is unlimited
 	Profile string
 	Epoch   cluster.Epoch
+	Root    cluster.Root // of DataDir, where Create makes it
 }
 
 // Driver is what every back end implements. Methods may be called again after any
 // failure or crash and then finish what was begun.
 type Driver interface {
-	// Create makes an empty writable head with DataDir in it and the epoch written on it.
+	// Create makes an empty writable head with DataDir in it, whose and with the mode that spec.Root says, and the epoch written on it.
 	// A volume that exists with the same size is success without a change; with another it is ErrExists.
 	Create(ctx context.Context, spec Spec) error
 	// Destroy removes the volume with its snapshots and half-received parts. An absent

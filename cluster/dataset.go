@@ -13,6 +13,7 @@ type Dataset struct {
 	Size     int64             `json:"size,omitempty"` // bytes; 0 is unlimited (peer to peer) or the back end's default
 	Profile  string            `json:"profile,omitempty"`
 	Backend  string            `json:"backend,omitempty"` // driver's name; empty until a copy exists
+	Root     Root              `json:"root,omitzero"`     // of the folder that is made
 	Owner    NodeID            `json:"owner"`
 	Epoch    Epoch             `json:"epoch"`
 	Move     MoveID            `json:"move,omitempty"` // the active move

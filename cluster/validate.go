@@ -107,6 +107,9 @@ func (d Dataset) Validate() error {
 	if d.Profile != "" && !regexp.MustCompile(datasetNames).MatchString(d.Profile) {
 		p.add("profile", "%.80q is not a profile's name", d.Profile)
 	}
+	if field, problem := d.Root.problem(); problem != "" {
+		p.add("root."+field, "%s", problem)
+	}
 	return errors.Join(p.found...)
 }
 

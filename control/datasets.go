@@ -30,7 +30,7 @@ func (s *Service) CreateDataset(ctx context.Context, by string, r api.DatasetReq
 			return err
 		}
 		made, err = s.addDataset(ctx, d, cluster.Dataset{
-			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Profile: r.Profile, Backend: r.Backend,
+			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Profile: r.Profile, Backend: r.Backend, Root: r.Root,
 		})
 		return err
 	})

@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"crypto/md5" //nolint:gosec // the original's way to an id; nothing rests on its strength
+	"math"
 	"strings"
 
 	"github.com/google/uuid"
@@ -43,7 +44,7 @@ func (f *applicationFile) volume(a *cluster.Application, app, v *object) {
 // listedVolume reads one of several volumes.
 func (f *applicationFile) listedVolume(a *cluster.Application, v *object, of int) {
 	v.need("mountpoint")
-	set := cluster.Dataset{Name: a.Name, Size: v.size("size"), Backend: v.text("backend")}
+	set := cluster.Dataset{Name: a.Name, Size: v.size("size"), Backend: v.text("backend"), Root: v.root()}
 	switch name := v.text("dataset"); {
 	case isUUID(name):
 		set.ID, set.Name = cluster.DatasetID(strings.ToLower(name)), ""
@@ -63,13 +64,32 @@ func (f *applicationFile) listedVolume(a *cluster.Application, v *object, of int
 	if !volume.ReadOnly {
 		f.declare(a.Name, set, v)
 	} else {
-		for _, key := range []string{"size", "backend"} {
+		for _, key := range []string{"size", "backend", "uid", "gid", "mode"} {
 			if v.has(key) {
 				v.bad(key, f.doc.lines[v.at(key)], "goes with a volume that is written to")
 			}
 		}
 	}
-	v.end("dataset", "mountpoint", "size", "backend", "read_only")
+	v.end("dataset", "mountpoint", "size", "backend", "uid", "gid", "mode", "read_only")
+}
+
+// root reads whose the folder of a dataset that is made is to be.
+func (v *object) root() cluster.Root {
+	r := cluster.Root{Mode: v.text("mode")}
+	for key, id := range map[string]*uint32{"uid": &r.UID, "gid": &r.GID} {
+		n := v.whole(key)
+		if n < 0 || n > math.MaxUint32 {
+			v.bad(key, v.doc.lines[v.at(key)], "%d is out of range", n)
+			continue
+		}
+		*id = uint32(n)
+	}
+	if _, err := r.Permissions(); err != nil {
+		for _, e := range cluster.FieldErrors(err) {
+			v.bad(e.Field, v.doc.lines[v.at(e.Field)], "%s", e.Problem)
+		}
+	}
+	return r
 }
 
 // keyOf is how volumes call a dataset.

@@ -123,7 +123,7 @@ func (v view) bear(d cluster.Dataset, c cluster.Copy) Step {
 	case d.Origin != nil:
 		return v.cloneVolume(d)
 	}
-	return CreateVolume{Dataset: d.ID, Backend: d.Backend, Size: d.Size, Profile: d.Profile, Epoch: d.Epoch}
+	return CreateVolume{Dataset: d.ID, Backend: d.Backend, Size: d.Size, Profile: d.Profile, Root: d.Root, Epoch: d.Epoch}
 }
 
 // keeper names another node that has a copy of the dataset, the first in order.

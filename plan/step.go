@@ -23,6 +23,7 @@ type CreateVolume struct {
 	Backend string            `json:"backend,omitempty"` // the one that it asks for; empty: the node's first
 	Size    int64             `json:"size,omitempty"`
 	Profile string            `json:"profile,omitempty"`
+	Root    cluster.Root      `json:"root,omitzero"`
 	Epoch   cluster.Epoch     `json:"epoch"`
 }
 

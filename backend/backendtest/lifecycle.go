@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/cluster"
 )
 
 func testLifecycle(t *testing.T, h Harness) {
@@ -25,6 +26,20 @@ func testLifecycle(t *testing.T, h Harness) {
 		}
 		if got := n.content(id); got != text(nil) {
 			t.Errorf("content = %s; want nothing", got)
+		}
+	})
+	t.Run("CreateGivesTheFolderAway", func(t *testing.T) {
+		n := at(t, h)
+		for _, want := range []cluster.Root{{UID: 1234, GID: 5678, Mode: "2750"}, {Mode: "0755"}} {
+			id, asked := n.dataset(), want
+			if asked.UID == 0 {
+				asked = cluster.Root{} // what is asked for when nothing is
+			}
+			n.must(n.Create(t.Context(), backend.Spec{Dataset: id, Epoch: 1, Root: asked}))
+			n.must(n.Mount(t.Context(), id, n.Path(id)))
+			if got, err := n.Root(id); err != nil || got != want {
+				t.Errorf("the data folder is %+v, %v; want %+v", got, err, want)
+			}
 		}
 	})
 	t.Run("CreateTwiceKeepsTheData", func(t *testing.T) {

@@ -49,6 +49,8 @@ type Container interface {
 	Write(id cluster.DatasetID, name string, data []byte) error
 	// Files reads all files of a mounted head, in DataDir.
 	Files(id cluster.DatasetID) (map[string][]byte, error)
+	// Root is whose DataDir of a mounted head is, and its mode.
+	Root(id cluster.DatasetID) (cluster.Root, error)
 	// Hold keeps a mounted head in use until release.
 	Hold(t *testing.T, id cluster.DatasetID, how Held) (release func())
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/backendtest/contract"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
 	"github.com/flocker-project/flocker/internal/run/runtest"
@@ -133,7 +134,10 @@ func (d *disk) driver(t *testing.T, filesystem string) *Driver {
 	return driver
 }
 
-func spec() backend.Spec { return backend.Spec{Dataset: dataset, Epoch: 3} }
+func spec() backend.Spec { return backend.Spec{Dataset: dataset, Epoch: 3, Root: asked} }
+
+// asked is whose the data folder is to be.
+var asked = cluster.Root{UID: 7, GID: 8, Mode: "0700"}
 
 // wantWhole wants an empty head of epoch 3 and no complaint of the filesystem's own checker. It leaves the disk detached.
 func wantWhole(t *testing.T, d *disk, driver *Driver, filesystem string) {
@@ -144,6 +148,9 @@ func wantWhole(t *testing.T, d *disk, driver *Driver, filesystem string) {
 	entries, err := os.ReadDir(filepath.Join(descriptor(root), backend.DataDir))
 	if err != nil || len(entries) > 0 {
 		t.Errorf("the data folder has %v, %v; want nothing", entries, err)
+	}
+	if got, err := contract.RootAt(descriptor(root)); err != nil || got != asked {
+		t.Errorf("the data folder is %+v, %v; want %+v", got, err, asked)
 	}
 	must(t, root.Close())
 	must(t, driver.Released(t.Context(), dataset, ""))

@@ -129,7 +129,7 @@ func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, s
 	case c.state == whole:
 		return nil
 	case spec != nil:
-		m = mark{dataset: v.Dataset, filesystem: d.config.Filesystem, epoch: spec.Epoch}
+		m = mark{dataset: v.Dataset, filesystem: d.config.Filesystem, epoch: spec.Epoch, root: spec.Root}
 	case c.state == blank:
 		d.config.Log.WarnContext(ctx, "volume was never formatted", "dataset", v.Dataset, "volume", v.ID)
 		return nil
@@ -191,7 +191,7 @@ func furnish(device string, m mark) error {
 		return errors.Join(err, fs.Close())
 	}
 	// The folder containers see is made first: whoever finds the record finds a whole head.
-	err = unix.Mkdirat(int(root.Fd()), backend.DataDir, 0o755)
+	err = backend.MakeData(descriptor(root), m.root)
 	if err == nil {
 		err = writeRecord(root, record{Dataset: m.dataset, Epoch: m.epoch})
 	}

@@ -4,6 +4,7 @@ package block
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -18,16 +19,18 @@ type mark struct {
 	dataset    cluster.DatasetID // empty: there is no mark
 	filesystem string
 	epoch      cluster.Epoch
+	root       cluster.Root
 }
 
 const (
+	usualMode  = "usual" // in place of no mode
 	markMagic  = "FLOCKER-FORMATTING"
 	markLength = 512
 	markBlock  = 4096 // some devices write no less at once
 )
 
 func (m mark) text() string {
-	said := fmt.Sprintf("%s %s %s %d", markMagic, m.dataset, m.filesystem, m.epoch)
+	said := fmt.Sprintf("%s %s %s %d %d %d %s", markMagic, m.dataset, m.filesystem, m.epoch, m.root.UID, m.root.GID, cmp.Or(m.root.Mode, usualMode))
 	return fmt.Sprintf("%s %x\n", said, sha256.Sum256([]byte(said)))
 }
 
@@ -42,7 +45,11 @@ func readMark(f *os.File, at int64) (mark, error) {
 	if !strings.HasPrefix(text, markMagic+" ") {
 		return mark{}, nil
 	}
-	if _, err := fmt.Sscanf(text, markMagic+" %s %s %d", &m.dataset, &m.filesystem, &m.epoch); err != nil || m.text() != text {
+	_, err := fmt.Sscanf(text, markMagic+" %s %s %d %d %d %s", &m.dataset, &m.filesystem, &m.epoch, &m.root.UID, &m.root.GID, &m.root.Mode)
+	if m.root.Mode == usualMode {
+		m.root.Mode = ""
+	}
+	if err != nil || m.text() != text {
 		return mark{}, nil //nolint:nilerr // it is somebody else's, or nobody's
 	}
 	return m, nil

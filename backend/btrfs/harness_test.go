@@ -20,6 +20,7 @@ import (
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/backendtest"
+	"github.com/flocker-project/flocker/backend/backendtest/contract"
 	"github.com/flocker-project/flocker/backend/btrfs"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/run"
@@ -132,6 +133,10 @@ func (h *harness) Reopen(t *testing.T) backend.Driver {
 	}
 	h.driver = open(t, h.config)
 	return h.driver
+}
+
+func (h *harness) Root(id cluster.DatasetID) (cluster.Root, error) {
+	return contract.RootAt(h.Path(id))
 }
 
 func (h *harness) Path(id cluster.DatasetID) string { return filepath.Join(h.mounts, string(id)) }

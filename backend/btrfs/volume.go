@@ -34,8 +34,8 @@ func (d *Driver) create(ctx context.Context, spec backend.Spec, volume, head str
 	if err := createSubvolume(fresh); err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(fresh, backend.DataDir), 0o755); err != nil {
-		return fmt.Errorf("make the data folder: %w", sentinel(err))
+	if err := backend.MakeData(fresh, spec.Root); err != nil {
+		return sentinel(err)
 	}
 	if err := setDataset(fresh, spec.Dataset); err != nil {
 		return err

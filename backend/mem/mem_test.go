@@ -25,6 +25,8 @@ func (h harness) Write(id cluster.DatasetID, name string, data []byte) error {
 	return h.pool.Write(id, name, data)
 }
 
+func (h harness) Root(id cluster.DatasetID) (cluster.Root, error) { return h.pool.Root(id) }
+
 func (h harness) Files(id cluster.DatasetID) (map[string][]byte, error) { return h.pool.Files(id) }
 
 func (h harness) Hold(t *testing.T, id cluster.DatasetID, how backendtest.Held) func() {

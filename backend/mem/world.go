@@ -4,6 +4,7 @@ package mem
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 
@@ -48,6 +49,19 @@ func (d *Driver) Files(id cluster.DatasetID) (map[string][]byte, error) {
 		return nil, err
 	}
 	return maps.Clone(h.files), nil
+}
+
+// Root is whose the data folder of the head is.
+func (d *Driver) Root(id cluster.DatasetID) (cluster.Root, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, err := d.head(id)
+	if err != nil {
+		return cluster.Root{}, err
+	}
+	r := h.Root
+	r.Mode = cmp.Or(r.Mode, "0755")
+	return r, nil
 }
 
 // SnapshotFiles are those of a snapshot.

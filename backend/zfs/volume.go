@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/flocker-project/flocker/backend"
@@ -35,7 +33,7 @@ func (d *Driver) Create(ctx context.Context, spec backend.Spec) error {
 		return err
 	}
 	fresh := d.fresh()
-	if err := d.makeHead(ctx, fresh, marks, d.usualPoint(spec.Dataset)); err != nil {
+	if err := d.makeHead(ctx, fresh, marks, d.usualPoint(spec.Dataset), spec.Root); err != nil {
 		return errors.Join(err, d.scrap(ctx, fresh))
 	}
 	name, err := d.appear(ctx, fresh, spec.Dataset)
@@ -46,7 +44,7 @@ func (d *Driver) Create(ctx context.Context, spec backend.Spec) error {
 	return nil
 }
 
-func (d *Driver) makeHead(ctx context.Context, fresh string, marks []string, point string) error {
+func (d *Driver) makeHead(ctx context.Context, fresh string, marks []string, point string, root cluster.Root) error {
 	if _, err := d.zfs(ctx, slices.Concat([]string{"create"}, marks, []string{fresh})...); err != nil {
 		return err
 	}
@@ -56,11 +54,7 @@ func (d *Driver) makeHead(ctx context.Context, fresh string, marks []string, poi
 	if err := d.mountAt(ctx, fresh, point, false); err != nil {
 		return err
 	}
-	err := os.Mkdir(filepath.Join(point, backend.DataDir), 0o755)
-	if err != nil {
-		err = fmt.Errorf("make the data folder: %w", err)
-	}
-	return errors.Join(err, d.unmountAll(ctx, fresh))
+	return errors.Join(backend.MakeData(point, root), d.unmountAll(ctx, fresh))
 }
 
 // headOf is a dataset's head.

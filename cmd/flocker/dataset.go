@@ -27,6 +27,7 @@ func newDatasetCommand() *cobra.Command {
 func datasetCreateCommand() *cobra.Command {
 	var node, size, profile, end string
 	var metadata map[string]string
+	var root cluster.Root
 	cmd := &cobra.Command{
 		Use:     "create NAME --node NODE",
 		Short:   "Make an empty dataset on a node",
@@ -40,7 +41,7 @@ func datasetCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := c.CreateDataset(ctx, api.DatasetRequest{Name: args[0], Node: node, Size: bytes, Metadata: metadata, Profile: profile, Backend: end})
+			d, err := c.CreateDataset(ctx, api.DatasetRequest{Name: args[0], Node: node, Size: bytes, Metadata: metadata, Profile: profile, Backend: end, Root: root})
 			if err != nil {
 				return err
 			}
@@ -50,6 +51,9 @@ func datasetCreateCommand() *cobra.Command {
 	cmd.Flags().StringVar(&node, "node", "", "node that is to have it: name, address, UUID or the beginning of that")
 	cmd.Flags().StringVar(&size, "size", "", "limit, such as 512M or 10G (default: none)")
 	cmd.Flags().StringVar(&end, "backend", "", "back end that is to hold it, of those that the node has (default: the node's first)")
+	cmd.Flags().Uint32Var(&root.UID, "uid", 0, "owner of its folder, by number")
+	cmd.Flags().Uint32Var(&root.GID, "gid", 0, "group of its folder, by number")
+	cmd.Flags().StringVar(&root.Mode, "mode", "", "mode of its folder, octal (default: 0755)")
 	cmd.Flags().StringVar(&profile, "profile", "", "storage profile, where the backend has any")
 	cmd.Flags().StringToStringVar(&metadata, "metadata", nil, "KEY=VALUE pairs kept with it")
 	completeFlag(cmd, "node", nodeNames)

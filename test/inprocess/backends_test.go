@@ -67,13 +67,26 @@ func TestDatasetsInTwoBackEndsAreGivenBack(t *testing.T) {
 	}
 }
 
-// A back end that the node does not have is refused by name, and one that a dataset is not in.
-func TestBackEndsThatThereAreNot(t *testing.T) {
+// A dataset is made as it is asked for; a back end that the node does not have is refused by name, and one that it is not in.
+func TestDatasetsAreMadeAsAskedFor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	_, err := w.user.CreateDataset(t.Context(), api.DatasetRequest{Name: "x", Node: "node1", Backend: "tape"})
 	if !errors.Is(err, cluster.ErrPrecondition) || !strings.Contains(err.Error(), `no back end "tape": there are mem, shared`) {
 		t.Errorf("CreateDataset in a back end that there is not: %v", err)
+	}
+	asked := cluster.Root{UID: 999, GID: 1000, Mode: "0750"}
+	made, err := w.user.CreateDataset(t.Context(), api.DatasetRequest{Name: "given", Node: "node1", Root: asked})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.until("it is made", func() bool { return w.nodes[0].disk.Writable(made.ID) })
+	if got, err := w.nodes[0].disk.Root(made.ID); err != nil || got != asked {
+		t.Errorf("its folder is %+v, %v; want %+v", got, err, asked)
+	}
+	_, err = w.user.CreateDataset(t.Context(), api.DatasetRequest{Name: "y", Node: "node1", Root: cluster.Root{Mode: "rwx"}})
+	if !errors.Is(err, cluster.ErrInvalid) || !strings.Contains(err.Error(), "root.mode") {
+		t.Errorf("CreateDataset with a mode that is none: %v", err)
 	}
 	w.deployIn("db", w.nodes[0], []string{"shared"}, nil)
 	w.rest()

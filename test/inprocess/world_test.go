@@ -86,11 +86,11 @@ func newWorld(t *testing.T, nodes int) *world {
 		w.mu.Unlock()
 		w.later.Wait()
 	})
-	w.until("all nodes are alive", func() bool {
+	w.until("all nodes are alive and have told of their storage", func() bool {
 		all, err := w.user.Nodes(t.Context())
 		alive := 0
 		for _, n := range all {
-			if n.IsAlive {
+			if n.IsAlive && n.Storage.Backend != "" {
 				alive++
 			}
 		}

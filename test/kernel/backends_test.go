@@ -22,7 +22,7 @@ command: [sh, -c, "cp $(command -v redis-server) /tmp/side; exec /tmp/side --por
 ports: [{internal: 7011, external: 7011}]
 volumes:
   - {dataset: mixed-data, mountpoint: /data}
-  - {dataset: mixed-blob, mountpoint: /blob, size: 64M, backend: `+sharedEnd+`}
+  - {dataset: mixed-blob, mountpoint: /blob, size: 64M, backend: `+sharedEnd+`, uid: 999, gid: 1000, mode: "2770"}
 hooks: {preset: redis}
 `)
 	w, err := load.Start(s.ctx, load.Redis{}, s.Everywhere(mixedPort), pace)
@@ -39,6 +39,9 @@ hooks: {preset: redis}
 		}
 		if got := s.inside(to, "mixed", "stat", "-f", "-c", "%T", "/blob"); got != volumesAre {
 			s.Errorf("/blob on %s is %s; want %s, a volume of network storage", to, got, volumesAre)
+		}
+		if got := s.inside(to, "mixed", "stat", "-c", "%u:%g %a", "/blob"); got != "999:1000 2770" {
+			s.Errorf("/blob on %s is %s; want it as it was asked for", to, got)
 		}
 		if got := s.inside(to, "mixed", "stat", "-f", "-c", "%T", "/data"); got == volumesAre {
 			s.Errorf("/data on %s is %s; want the node's own storage", to, got)

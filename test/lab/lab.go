@@ -200,7 +200,7 @@ func (l *Lab) WaitAlive(ctx context.Context, nodes int) error {
 		s, err := l.Status(ctx)
 		alive := 0
 		for _, n := range s.Nodes {
-			if n.IsAlive {
+			if n.IsAlive && n.Storage.Backend != "" {
 				alive++
 			}
 		}

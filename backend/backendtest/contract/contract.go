@@ -54,6 +54,7 @@ func Volumes(t T, open func(t T) Store) {
 		{"Evict", testVolumeEvict, false},
 		{"Devices", testDevices, true},
 		{"Nodes", testNodes, true},
+		{"NodesFolder", testNodesFolder, true},
 		{"NodesEpochs", testNodesEpochs, true},
 		{"NodesRefuse", testNodesRefuse, true},
 		{"NodesTampered", testNodesTampered, true},

@@ -200,6 +200,19 @@ func (n *volumeNode) calls() (all int, lists int) {
 	return all, lists
 }
 
+func testNodesFolder(t T, s Store) {
+	t.Run("CreateGivesTheFolderAway", func(t T) {
+		n := nodeOf(t, s, 0)
+		spec := n.spec(n.dataset())
+		spec.Root = cluster.Root{UID: 1234, GID: 5678, Mode: "2750"}
+		n.must(n.Create(t.Context(), spec))
+		n.mount(spec.Dataset)
+		if got, err := RootAt(n.path(spec.Dataset)); err != nil || got != spec.Root {
+			t.Errorf("the data folder is %+v, %v; want %+v", got, err, spec.Root)
+		}
+	})
+}
+
 func testNodes(t T, s Store) {
 	t.Run("CreateMakesAnAttachedHead", func(t T) {
 		n := nodeOf(t, s, 0)
