@@ -62,10 +62,10 @@ func (r *run) copy(ctx context.Context) error {
 		again, converged = next(rounds, budget, most)
 	}
 	if r.hooked() {
-		if err := r.quiesce(ctx); err != nil {
-			return err
-		}
-		for range 2 {
+		for _, may := range []func(cluster.Application) bool{everyone, quiesceAgain} {
+			if err := r.quiesce(ctx, may); err != nil {
+				return err
+			}
 			if err := more(); err != nil {
 				return err
 			}
@@ -99,6 +99,8 @@ func (r *run) copied() []*set {
 	}
 	return sets
 }
+
+func everyone(cluster.Application) bool { return true }
 
 func (r *run) hooked() bool {
 	return slices.ContainsFunc(r.apps, func(a cluster.Application) bool { return quiesceOf(a) != nil })

@@ -13,6 +13,7 @@ import (
 // preset is what is known of a kind of application.
 type preset struct {
 	quiesce    []string
+	isCheap    bool // quiesce takes little when it has just been run
 	stopSignal string
 	greeting   greeting
 }
@@ -26,6 +27,7 @@ func presetNamed(name string) (preset, bool) {
 	case "postgres":
 		return preset{
 			quiesce:    []string{"sh", "-c", `exec psql -X -q -U "${POSTGRES_USER:-postgres}" -d "${POSTGRES_DB:-postgres}" -c CHECKPOINT`},
+			isCheap:    true,
 			stopSignal: "SIGINT", // fast shutdown: SIGTERM waits for clients to leave
 			greeting:   postgresGreeting(),
 		}, true
@@ -84,11 +86,18 @@ func quiesceOf(app cluster.Application) []string {
 	return p.quiesce
 }
 
-// quiesce runs the applications' commands. A command that fails ends the move: its
+// quiesceAgain says whether the application's command may run a second time: what is dirtied during the round after the first
+// is then not in the last delta either. An owner's own command runs once.
+func quiesceAgain(app cluster.Application) bool {
+	p, _ := presetNamed(app.Hooks.Preset)
+	return p.isCheap && len(app.Hooks.Quiesce) == 0
+}
+
+// quiesce runs the applications' commands that there are and that may. A command that fails ends the move: its
 // owner relies on it.
-func (r *run) quiesce(ctx context.Context) error {
+func (r *run) quiesce(ctx context.Context, may func(cluster.Application) bool) error {
 	for _, app := range r.apps {
-		if quiesceOf(app) == nil {
+		if quiesceOf(app) == nil || !may(app) {
 			continue
 		}
 		done := r.times.measure("quiesce " + app.Name)

@@ -43,7 +43,7 @@ func (n *Node) expect(ctx context.Context, sets []cluster.Dataset) error {
 // write out, and the prediction.
 func (r *run) settleVolumes(ctx context.Context) error {
 	if r.hooked() {
-		if err := r.quiesce(ctx); err != nil {
+		if err := r.quiesce(ctx, everyone); err != nil {
 			return err
 		}
 	}
