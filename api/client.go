@@ -137,6 +137,26 @@ func (c *Client) RollBack(ctx context.Context, dataset string, r RollbackRequest
 	return send[RollbackReply](ctx, c, http.MethodPost, r, false, "datasets", dataset, "rollback")
 }
 
+// Schedules lists the snapshot schedules.
+func (c *Client) Schedules(ctx context.Context) ([]ScheduleInfo, error) {
+	return get[[]ScheduleInfo](ctx, c, "schedules")
+}
+
+// CreateSchedule makes one; with an id it may be repeated.
+func (c *Client) CreateSchedule(ctx context.Context, r ScheduleRequest) (ScheduleInfo, error) {
+	return send[ScheduleInfo](ctx, c, http.MethodPost, r, r.ID != "", "schedules")
+}
+
+// ChangeSchedule changes, pauses or resumes one.
+func (c *Client) ChangeSchedule(ctx context.Context, id cluster.ScheduleID, change ScheduleChange) (ScheduleInfo, error) {
+	return send[ScheduleInfo](ctx, c, http.MethodPatch, change, true, "schedules", string(id))
+}
+
+// DeleteSchedule removes one; the snapshots that it has made stay.
+func (c *Client) DeleteSchedule(ctx context.Context, id cluster.ScheduleID) (ScheduleInfo, error) {
+	return send[ScheduleInfo](ctx, c, http.MethodDelete, nil, false, "schedules", string(id))
+}
+
 // Deploy makes applications and their datasets as described. It may be repeated.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (DeployReply, error) {
 	return send[DeployReply](ctx, c, http.MethodPost, r, !r.CreateOnly, "deploy")

@@ -11,7 +11,7 @@ import (
 
 // Pending is something that is still to be done, and why it is not.
 type Pending struct {
-	Object string `json:"object"` // "dataset/<id>", "application/<name>", "move/<id>" or "node/<id>"
+	Object string `json:"object"` // "dataset/<id>", "application/<name>", "move/<id>", "node/<id>" or "schedule/<id>"
 	Name   string `json:"name"`   // as people call it
 	Node   string `json:"node,omitempty"`
 	cluster.Status

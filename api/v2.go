@@ -25,6 +25,7 @@ const maxBody = 1 << 20
 type Services struct {
 	Datasets     datasets
 	Snapshots    snapshots
+	Schedules    schedules
 	Applications applications
 	Moves        moves
 	Nodes        nodes
@@ -87,6 +88,7 @@ func newV2(mux *http.ServeMux, s Services, a access) *v2 {
 	v := &v2{Services: s, api: humago.New(mux, config), access: a}
 	v.registerDatasets()
 	v.registerSnapshots()
+	v.registerSchedules()
 	v.registerApplications()
 	v.registerMoves()
 	v.registerNodes()

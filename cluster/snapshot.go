@@ -23,6 +23,8 @@ type KeptSnapshot struct {
 	// Application names the application of which all datasets are snapshotted at one instant; Group is the same on all of them.
 	Application string `json:"application,omitempty"`
 	Group       string `json:"group,omitempty"`
+	// Scheduled says which schedule asked for it; nil where a user did.
+	Scheduled *Scheduled `json:"scheduled,omitempty"`
 	// Taken is what storage calls it, with its lineage; nil until it is taken.
 	Taken *Snapshot `json:"taken,omitempty"`
 	// Removed says that it is kept no longer. It is forgotten when storage has let it go.

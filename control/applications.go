@@ -39,6 +39,9 @@ func (s *Service) removeApplication(ctx context.Context, d *draft, name string) 
 	if err := s.cancelFor(ctx, d, "it", a.Move, "the application is to be deleted"); err != nil {
 		return a, err
 	}
+	if err := d.dropSchedules(ctx, func(x cluster.Schedule) bool { return x.Application == name }); err != nil {
+		return a, err
+	}
 	a.Deleted = true
 	if err := store.Put(d.tx, doomKey(applicationObject(name)), store.Doom{}); err != nil {
 		return a, err

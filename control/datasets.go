@@ -208,6 +208,9 @@ func (s *Service) DeleteDataset(ctx context.Context, by, ref string) (cluster.Da
 		if err := cloneMade(ctx, newRecords(tx), n); err != nil {
 			return err
 		}
+		if err := d.dropSchedules(ctx, func(x cluster.Schedule) bool { return x.Dataset == n.ID }); err != nil {
+			return err
+		}
 		n.Deleted = true
 		store.Delete(tx, nameKey(n.Name))
 		if err := store.Put(tx, doomKey(datasetObject(n.ID)), store.Doom{}); err != nil {

@@ -98,6 +98,9 @@ func describe(w *world, names nodeNamer, c store.Change, now time.Time) (api.Eve
 	case string(store.Nodes):
 		e.Object, e.Name = nodeObject(cluster.NodeID(name)), names(cluster.NodeID(name))
 		err = describeWith(&e, c, store.Nodes, names, nodeText)
+	case string(store.Schedules):
+		e.Object, e.Name = scheduleObject(cluster.ScheduleID(name)), name
+		err = describeWith(&e, c, store.Schedules, names, scheduleText)
 	case "observed/":
 		e.Object, e.Name, e.Text, err = observedText(w, c)
 	}

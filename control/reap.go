@@ -14,10 +14,11 @@ import (
 // doomKey is where a deletion under way is kept.
 func doomKey(object string) store.Key[store.Doom] { return store.Doomed.Under(object) }
 
-func datasetObject(id cluster.DatasetID) string { return "dataset/" + string(id) }
-func applicationObject(name string) string      { return "application/" + name }
-func moveObject(id cluster.MoveID) string       { return "move/" + string(id) }
-func nodeObject(id cluster.NodeID) string       { return "node/" + string(id) }
+func datasetObject(id cluster.DatasetID) string   { return "dataset/" + string(id) }
+func applicationObject(name string) string        { return "application/" + name }
+func moveObject(id cluster.MoveID) string         { return "move/" + string(id) }
+func nodeObject(id cluster.NodeID) string         { return "node/" + string(id) }
+func scheduleObject(id cluster.ScheduleID) string { return "schedule/" + string(id) }
 
 // reap forgets deleted objects of which nothing is left. A node's word counts
 // only once it has acted on a state in which the object was deleted.

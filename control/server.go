@@ -32,6 +32,8 @@ type Server struct {
 	Fabric  cluster.Fabric
 	Version string
 	Log     *slog.Logger
+	// Clock tells the time of day; the machine's when nil.
+	Clock func() time.Time
 	// Ready is called, when set, once the service answers.
 	Ready func(*Service)
 }
@@ -64,6 +66,9 @@ func (s *Server) serve(ctx context.Context, st *store.Store, marker store.Marker
 	})
 	defer peers.Close()
 	service := NewService(st, peers, s.Version, s.Log)
+	if s.Clock != nil {
+		service.now = s.Clock
+	}
 	if err := service.EnsureFabric(ctx, s.Fabric); err != nil {
 		return err
 	}
@@ -82,6 +87,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, marker store.Marker
 	saver := newSaver(marker, meta.Incarnation, s.Log)
 	g.Go(func() error { return saver.run(ctx) })
 	g.Go(func() error { return service.Keep(ctx, saver.note) })
+	g.Go(func() error { return service.Schedule(ctx) })
 	g.Go(func() error {
 		select {
 		case err := <-st.Failed():
@@ -105,7 +111,7 @@ func (s *Server) services(service *Service) api.Services {
 		j.Joiner = &pki.Joiner{Authority: s.Authority, Tokens: tokens{service.store, service.now}}
 	}
 	return api.Services{
-		Datasets: service, Snapshots: service, Applications: service, Moves: service, Nodes: service,
+		Datasets: service, Snapshots: service, Schedules: service, Applications: service, Moves: service, Nodes: service,
 		Overview: service, Recovery: service, Joining: j,
 	}
 }

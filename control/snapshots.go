@@ -18,9 +18,6 @@ import (
 // snapshotTime is the name of a snapshot that was given none.
 const snapshotTime = "20060102-150405.000"
 
-// mostSnapshots bounds what a dataset's record grows to.
-const mostSnapshots = 200
-
 // CreateSnapshots asks for a snapshot of a dataset, or of each dataset of an application at one instant; owners take them. A request
 // with the id of an earlier one is answered with what that one asked for.
 func (s *Service) CreateSnapshots(ctx context.Context, by string, r api.SnapshotRequest) ([]api.SnapshotInfo, error) {
@@ -92,6 +89,11 @@ func (d *draft) snapshotted(ctx context.Context, r api.SnapshotRequest) ([]clust
 	if err := d.idle(ctx, "it", a.Move); err != nil {
 		return nil, err
 	}
+	return d.together(a)
+}
+
+// together are the datasets of an application, of which it can have snapshots of one instant.
+func (d *draft) together(a cluster.Application) ([]cluster.Dataset, error) {
 	var sets []cluster.Dataset
 	for _, id := range a.DatasetIDs() {
 		n := d.datasets[id]
@@ -120,7 +122,7 @@ func (d *draft) keep(ctx context.Context, n cluster.Dataset, k cluster.KeptSnaps
 	if i := slices.IndexFunc(n.Snapshots, called(k.Name)); i >= 0 {
 		return fmt.Errorf("a snapshot %q was asked for at %s: %w", k.Name, n.Snapshots[i].Asked.Format("2006-01-02 15:04:05 MST"), cluster.ErrExists)
 	}
-	if len(n.Snapshots) >= mostSnapshots {
+	if len(n.Snapshots) >= cluster.MostSnapshots {
 		return fmt.Errorf("it has %d snapshots, the most there can be; remove some: %w", len(n.Snapshots), cluster.ErrConflict)
 	}
 	storage, _, err := d.stored(ctx, n)
@@ -167,32 +169,38 @@ func (s *Service) DeleteSnapshot(ctx context.Context, by, ref, snapshot string) 
 		if k, err = findKept(n, snapshot); err != nil || k.Removed {
 			return err
 		}
-		if err := d.noClones(n.ID, k.ID); err != nil {
-			return err
-		}
-		if b := n.Rollback; b != nil && (b.To == k.ID || b.Kept == k.ID) {
-			return fmt.Errorf("the dataset is being rolled back with it: %w", cluster.ErrConflict)
-		}
-		if k.Taken == nil && k.Group != "" {
-			return fmt.Errorf("it is being taken together with those of the other datasets of application %s; try again: %w", k.Application, cluster.ErrConflict)
-		}
-		k.Removed = true
-		_, c, err := d.stored(ctx, n)
-		switch {
-		case err != nil:
-			return err
-		case k.Taken == nil || !c.Held(*k.Taken): // the owner has nothing to let go
-			n = n.WithoutSnapshots(func(o cluster.KeptSnapshot) bool { return o.ID == k.ID })
-		default:
-			n = n.WithSnapshot(k)
-		}
-		return d.putDataset(n)
+		k, err = d.letGo(ctx, n, k)
+		return err
 	})
 	if err != nil {
 		return api.SnapshotInfo{}, fmt.Errorf("remove snapshot %s of dataset %s: %w", snapshot, ref, err)
 	}
 	s.log.Info("snapshot removed", "snapshot", k.Name, "id", k.ID, "dataset", n.ID, "name", n.Name, "by", by)
 	return api.SnapshotInfo{KeptSnapshot: k, Dataset: n.ID, DatasetName: n.Name, State: api.SnapshotRemoved}, nil
+}
+
+// letGo has a snapshot removed, unless something is still to be made of it.
+func (d *draft) letGo(ctx context.Context, n cluster.Dataset, k cluster.KeptSnapshot) (cluster.KeptSnapshot, error) {
+	if err := d.noClones(n.ID, k.ID); err != nil {
+		return k, err
+	}
+	if b := n.Rollback; b != nil && (b.To == k.ID || b.Kept == k.ID) {
+		return k, fmt.Errorf("the dataset is being rolled back with it: %w", cluster.ErrConflict)
+	}
+	if k.Taken == nil && k.Group != "" {
+		return k, fmt.Errorf("it is being taken together with those of the other datasets of application %s; try again: %w", k.Application, cluster.ErrConflict)
+	}
+	k.Removed = true
+	_, c, err := d.stored(ctx, n)
+	switch {
+	case err != nil:
+		return k, err
+	case k.Taken == nil || !c.Held(*k.Taken): // the owner has nothing to let go
+		n = n.WithoutSnapshots(func(o cluster.KeptSnapshot) bool { return o.ID == k.ID })
+	default:
+		n = n.WithSnapshot(k)
+	}
+	return k, d.putDataset(n)
 }
 
 // ReportSnapshots notes what a dataset's owner has taken, and what it has rolled back. It compares session, owner and epoch, so that a

@@ -39,6 +39,11 @@ func (s *Service) statusOf(w *world) api.Status {
 	for _, d := range st.Datasets {
 		st.Pending = append(st.Pending, d.Pending...)
 	}
+	for _, x := range w.scheduleInfos(s.now()) {
+		if x.Reason != "" {
+			st.Pending = append(st.Pending, api.Pending{Object: scheduleObject(x.ID), Name: x.Of() + " " + x.Name, Status: cluster.Status{Reason: x.Reason, Since: x.Since}})
+		}
+	}
 	for _, n := range st.Nodes {
 		st.Pending = append(st.Pending, nodeWaits(n, w.observed[n.ID].Status[cluster.StatusOfNode])...)
 	}

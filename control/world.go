@@ -31,6 +31,7 @@ type world struct {
 	progress     map[cluster.MoveID]cluster.MoveProgress
 	leases       map[cluster.DatasetID]cluster.Lease
 	doomed       map[string]store.Doom
+	schedules    map[cluster.ScheduleID]cluster.Schedule
 	observed     map[cluster.NodeID]cluster.Observed
 }
 
@@ -44,6 +45,7 @@ func newWorld() *world {
 		progress:     map[cluster.MoveID]cluster.MoveProgress{},
 		leases:       map[cluster.DatasetID]cluster.Lease{},
 		doomed:       map[string]store.Doom{},
+		schedules:    map[cluster.ScheduleID]cluster.Schedule{},
 		observed:     map[cluster.NodeID]cluster.Observed{},
 	}
 }
@@ -98,6 +100,8 @@ func (w *world) apply(c store.Change) error {
 		return applyTo(w.leases, cluster.DatasetID(name), c, store.Leases)
 	case string(store.Doomed):
 		return applyTo(w.doomed, name, c, store.Doomed)
+	case string(store.Schedules):
+		return applyTo(w.schedules, cluster.ScheduleID(name), c, store.Schedules)
 	case "meta/":
 		return w.applyMeta(c)
 	case "observed/":

@@ -20,7 +20,7 @@ import (
 func newSnapshotCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "snapshot", Short: "Take, list and remove snapshots of datasets, and go back to them"}
 	addConnection(cmd)
-	cmd.AddCommand(snapshotCreateCommand(), snapshotListCommand(), snapshotRollbackCommand(), snapshotRemoveCommand())
+	cmd.AddCommand(snapshotCreateCommand(), snapshotListCommand(), snapshotRollbackCommand(), snapshotRemoveCommand(), newScheduleCommand())
 	return cmd
 }
 
@@ -59,16 +59,14 @@ A snapshot stays, and moves along with its dataset, until it is removed.`,
 
 func (o *snapshotCreate) run(ctx context.Context, c *api.Client, p printer, args []string) error {
 	request := api.SnapshotRequest{ID: cluster.SnapshotID(uuid.NewString()), Application: o.application, Quiesce: o.quiesce}
-	if o.application == "" {
-		if len(args) == 0 {
-			return fmt.Errorf("%w: name a dataset, or an application with --application", cluster.ErrInvalid)
-		}
-		request.Dataset, args = args[0], args[1:]
+	dataset, rest, err := snapshotted(o.application, args)
+	if err != nil {
+		return err
 	}
-	switch len(args) {
+	switch request.Dataset = dataset; len(rest) {
 	case 0:
 	case 1:
-		request.Name = args[0]
+		request.Name = rest[0]
 	default:
 		return fmt.Errorf("%w: with --application only the snapshot's name is given", cluster.ErrInvalid)
 	}
@@ -152,6 +150,9 @@ func (p printer) snapshots(all []api.SnapshotInfo) error {
 		}
 		if s.Application != "" {
 			state += ", with " + s.Application
+		}
+		if s.Scheduled != nil {
+			state += ", by schedule " + s.Scheduled.Name
 		}
 		if s.Reason != "" {
 			state += ": " + s.Reason

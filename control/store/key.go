@@ -27,6 +27,7 @@ const (
 	Sessions     Key[Session]              = "sessions/"
 	Tombstones   Key[Tombstone]            = "tombstones/"
 	Doomed       Key[Doom]                 = "doomed/"
+	Schedules    Key[cluster.Schedule]     = "schedules/"
 	Addresses    Key[Holder]               = "addresses/"
 	MetaKey      Key[Meta]                 = "meta/cluster"
 	FabricKey    Key[cluster.Fabric]       = "meta/fabric"

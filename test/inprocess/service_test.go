@@ -5,6 +5,7 @@ package inprocess_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flocker-project/flocker/control"
@@ -17,7 +18,8 @@ type service struct {
 	w             *world
 	dir           string
 	creds         *pki.Credentials
-	users, agents string // addresses
+	users, agents string       // addresses
+	ahead         atomic.Int64 // nanoseconds, of its clock
 
 	mu   sync.Mutex
 	stop func()
@@ -41,7 +43,7 @@ func (s *service) start() {
 	ready := make(chan struct{})
 	server := control.Server{
 		Store: store.Options{Dir: s.dir, Log: s.w.log.of("etcd")}, Credentials: s.creds, Authority: s.w.authority,
-		Users: users, Agents: agents, Version: "test", Log: s.w.log.of("control"),
+		Users: users, Agents: agents, Version: "test", Log: s.w.log.of("control"), Clock: s.now,
 		Ready: func(*control.Service) { close(ready) },
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -75,4 +77,14 @@ func (s *service) kill() {
 func (s *service) crash(away time.Duration) {
 	s.kill()
 	s.w.after(away, s.start)
+}
+
+// now is what the control service takes for the time.
+func (s *service) now() time.Time { return time.Now().UTC().Add(time.Duration(s.ahead.Load())) }
+
+// setClock moves the control service's clock on, to some time in an hour.
+func (s *service) setClock(hours int, minute time.Duration) {
+	now := s.now()
+	then := now.Truncate(time.Hour).Add(time.Duration(hours)*time.Hour + minute)
+	s.ahead.Add(int64(then.Sub(now)))
 }
