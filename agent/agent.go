@@ -32,6 +32,7 @@ type Network interface {
 	Join(ctx context.Context, f network.Fabric) error
 	gates
 	hearing
+	keeping
 	Listening(ctx context.Context) (map[network.Port]string, error)
 	// Publish leads the node's ports to applications, wherever they are.
 	Publish(ctx context.Context, set []network.Publication) error
@@ -124,11 +125,11 @@ type Agent struct {
 
 // New makes an agent, with the part of it that carries out moves.
 func New(c Config) *Agent {
-	lives := newLives()
-	c.Engine = engine{c.Engine, lives}
+	lives, mirror := newLives(), newMirror(c.Node)
+	c.Engine = engine{c.Engine, lives, c.Network, mirror}
 	a := &Agent{
 		Config:  c,
-		mirror:  newMirror(c.Node),
+		mirror:  mirror,
 		objects: newObjects(),
 		status:  newStatuses(),
 		wake:    converge.NewWaker(),

@@ -3,12 +3,10 @@
 package agent
 
 import (
-	"context"
 	"sync"
 	"time"
 
 	"github.com/flocker-project/flocker/cluster"
-	"github.com/flocker-project/flocker/container"
 )
 
 const (
@@ -116,15 +114,4 @@ func (l *lives) overdue(d cluster.Desired, me cluster.NodeID, grace time.Duratio
 		}
 	}
 	return late, next
-}
-
-// engine is the runtime with every stop of ours noted, whoever asks for it.
-type engine struct {
-	container.Engine
-	lives *lives
-}
-
-func (e engine) Stop(ctx context.Context, app, signal string, timeout time.Duration) error {
-	e.lives.stopping(app)
-	return e.Engine.Stop(ctx, app, signal, timeout)
 }

@@ -3,7 +3,6 @@
 package network
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -45,11 +44,15 @@ type led struct{ Publication }
 
 // MatchConntrackFlow says whether the connection went through the port to the application's address.
 func (l led) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
-	protocol := uint8(unix.IPPROTO_TCP)
-	if l.Protocol == "udp" {
-		protocol = unix.IPPROTO_UDP
+	return flow.Forward.Protocol == l.number() && int(flow.Forward.DstPort) == l.External && flow.Reverse.SrcIP.String() == l.Address
+}
+
+// number is the protocol's.
+func (p Publication) number() uint8 {
+	if p.Protocol == "udp" {
+		return unix.IPPROTO_UDP
 	}
-	return flow.Forward.Protocol == protocol && int(flow.Forward.DstPort) == l.External && flow.Reverse.SrcIP.String() == l.Address
+	return unix.IPPROTO_TCP
 }
 
 // tellStraight drops the connections that were led to the addresses here with the client's own address: an answer from another node
@@ -59,15 +62,14 @@ func (n *Network) tellStraight(gone []netip.Addr) {
 	if len(gone) == 0 {
 		return
 	}
-	// A socket stays in the namespace of the thread that made it, whichever thread uses it.
-	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
+	table, err := openConntrack()
 	if err != nil {
 		n.log.Warn("clients of applications that went away are not told, they wait", "error", err)
 		return
 	}
 	n.telling.Go(func() {
-		defer socket.Close()
-		if err := (conntrack{unix.NETLINK_NETFILTER: {Socket: socket}}).forgetStraight(gone); err != nil {
+		defer table.Close()
+		if err := table.forgetStraight(gone); err != nil {
 			n.log.Warn("clients of applications that went away are not told, they wait", "error", err)
 		}
 	})
@@ -75,6 +77,18 @@ func (n *Network) tellStraight(gone []netip.Addr) {
 
 // conntrack is where the kernel's table of connections is spoken to.
 type conntrack map[int]*nl.SocketHandle
+
+// openConntrack speaks to the namespace of this thread, whichever thread uses it.
+func openConntrack() (conntrack, error) {
+	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	return conntrack{unix.NETLINK_NETFILTER: {Socket: socket}}, nil
+}
+
+// Close closes the socket.
+func (c conntrack) Close() { c[unix.NETLINK_NETFILTER].Close() }
 
 func (c conntrack) forgetStraight(gone []netip.Addr) error {
 	for _, addr := range gone {
@@ -106,7 +120,7 @@ const (
 // flushStraight lets the kernel find them. One that cannot takes the address for half of one connection's and refuses.
 func (c conntrack) flushStraight(addr netip.Addr) error {
 	request := c.request(addr, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
-	addStraightFilter(request, addr)
+	addLedFilter(request, addr, statusTargetNAT)
 	_, err := request.Execute(unix.NETLINK_NETFILTER, 0)
 	return err
 }
@@ -114,14 +128,14 @@ func (c conntrack) flushStraight(addr netip.Addr) error {
 // deleteStraight lists them and deletes each. Kernels before 5.15 list all, and by IPv6 all are asked for, hence the second look.
 func (c conntrack) deleteStraight(addr netip.Addr) error {
 	request := c.request(addr, nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
-	addStraightFilter(request, addr)
+	addLedFilter(request, addr, statusTargetNAT)
 	found, err := request.Execute(unix.NETLINK_NETFILTER, 0)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return err
 	}
 	for _, flow := range found {
 		attributes := flow[nl.SizeofNfgenmsg:]
-		if !isStraight(attributes, addr) {
+		if !isLed(nested(attributes), addr, statusTargetNAT) {
 			continue
 		}
 		request := c.request(addr, nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK)
@@ -140,9 +154,8 @@ func (c conntrack) request(addr netip.Addr, operation, flags int) *nl.NetlinkReq
 	return request
 }
 
-// addStraightFilter asks for connections whose answers come from the address, led there and not masqueraded; by IPv6 for those to all
-// addresses.
-func addStraightFilter(request *nl.NetlinkRequest, addr netip.Addr) {
+// addLedFilter asks for connections whose answers come from the address and which were translated so; by IPv6 for those to all addresses.
+func addLedFilter(request *nl.NetlinkRequest, addr netip.Addr, translated uint32) {
 	if addr.Is4() {
 		answers := nl.NewRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_REPLY, nil)
 		answers.AddRtAttr(unix.NLA_F_NESTED|nl.CTA_TUPLE_IP, nil).AddRtAttr(nl.CTA_IP_V4_SRC, addr.AsSlice())
@@ -151,7 +164,7 @@ func addStraightFilter(request *nl.NetlinkRequest, addr netip.Addr) {
 		request.AddData(answers)
 		request.AddData(filter)
 	}
-	request.AddData(nl.NewRtAttr(nl.CTA_STATUS, nl.BEUint32Attr(statusTargetNAT)))
+	request.AddData(nl.NewRtAttr(nl.CTA_STATUS, nl.BEUint32Attr(translated)))
 	request.AddData(nl.NewRtAttr(ctaStatusMask, nl.BEUint32Attr(statusSourceNAT|statusTargetNAT)))
 }
 
@@ -163,13 +176,11 @@ func sourceOf(addr netip.Addr) int {
 	return nl.CTA_IP_V6_SRC
 }
 
-// isStraight looks at a connection as the kernel tells it.
-func isStraight(attributes []byte, addr netip.Addr) bool {
-	all := nested(attributes)
-	status := all[nl.CTA_STATUS]
-	source := nested(nested(all[nl.CTA_TUPLE_REPLY])[nl.CTA_TUPLE_IP])[uint16(sourceOf(addr))]
-	return len(status) == 4 && binary.BigEndian.Uint32(status)&(statusSourceNAT|statusTargetNAT) == statusTargetNAT &&
-		bytes.Equal(source, addr.AsSlice())
+// isLed looks at a connection as the kernel tells it: kernels before 5.15 tell of all.
+func isLed(f flow, addr netip.Addr, translated uint32) bool {
+	status := f[nl.CTA_STATUS]
+	_, answering, _ := f.way(nl.CTA_TUPLE_REPLY)
+	return len(status) == 4 && binary.BigEndian.Uint32(status)&(statusSourceNAT|statusTargetNAT) == translated && answering.Addr() == addr
 }
 
 func nested(attributes []byte) map[uint16][]byte {

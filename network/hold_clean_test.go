@@ -14,6 +14,7 @@ import (
 )
 
 func TestHoldDoesNotDisturbOthers(t *testing.T) {
+	goFirst(t)
 	h := newHolding(t, four)
 	other := application(2)
 	serve(t, h.source.holder(t, other), 7000)

@@ -158,7 +158,10 @@ func holderMadeAheadIsNotHeard(t *testing.T, f family) {
 
 const soon = 50 * time.Millisecond
 
-func TestMoveIsKnownEverywhereSoon(t *testing.T) { inEachFamily(t, moveIsKnownEverywhereSoon) }
+func TestMoveIsKnownEverywhereSoon(t *testing.T) {
+	goFirst(t)
+	inEachFamily(t, moveIsKnownEverywhereSoon)
+}
 
 func moveIsKnownEverywhereSoon(t *testing.T, f family) {
 	c := newCluster(t, 3)

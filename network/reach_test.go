@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -271,5 +272,27 @@ func (m *machine) otherNetwork(t *testing.T) netns.NsHandle {
 		}
 		return err
 	}))
-	return m.container(t, gateway.Next(), bridge, gateway, 24)
+	inside := m.container(t, gateway.Next(), bridge, gateway, 24)
+	awaitAsked(t, m.ns, bridge, six.of(gateway))
+	return inside
+}
+
+// awaitAsked waits until the kernel hears who asks for its IPv6 address on a device that has come up; a first question before that
+// would be asked again after a second.
+func awaitAsked(t *testing.T, inside netns.NsHandle, device string, addr netip.Addr) {
+	t.Helper()
+	last := addr.As16()
+	group := fmt.Sprintf("%-15s ff0200000000000000000001ff%x ", device, last[13:])
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	must(t, within(t, inside, func() error {
+		for range 2000 {
+			groups, err := os.ReadFile("/proc/thread-self/net/igmp6")
+			if err != nil || strings.Contains(string(groups), group) {
+				return err
+			}
+			<-tick.C
+		}
+		return fmt.Errorf("%s does not hear who asks for %s", device, addr)
+	}))
 }

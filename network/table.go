@@ -47,7 +47,7 @@ func (s stack) chains(bridge, subnet string, joined bool) []chain {
 			fmt.Sprintf("oifname %q ct status dnat %s daddr @%s masquerade", bridge, s.family, goingSet))
 		// What this node sent away and gets back as a frame would look like another connection that is in the way of the first.
 		guard = append(guard, fmt.Sprintf("iifname %q meta mark & %#x == %#x notrack", bridge, goingMark, goingMark))
-		going = append(s.goingChains(), s.forwardChains(bridge)...)
+		going = slices.Concat(s.goingChains(), s.forwardChains(bridge), s.keptChains(bridge))
 	}
 	return append([]chain{{
 		name: "guard", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: knftables.RawPriority,
@@ -111,7 +111,7 @@ func (n *Network) ensureLeading(ctx context.Context, joined bool) error {
 		}
 		err = n.ensureTable(ctx, nft, s.chains(n.bridge, subnet, joined),
 			&knftables.Map{Name: portMap, Type: fmt.Sprintf("inet_proto . inet_service : %s . inet_service", s.key)},
-			&knftables.Set{Name: liveSet, Type: s.key}, s.going(), s.refused())
+			&knftables.Set{Name: liveSet, Type: s.key}, s.going(), s.refused(), s.kept())
 		if err != nil {
 			return err
 		}

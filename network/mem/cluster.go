@@ -75,6 +75,9 @@ func (n *Network) Holds(context.Context) ([]netip.Addr, error) {
 	return n.list("Holds", func() map[netip.Addr]bool { return n.held })
 }
 
+// Keep does it: there are no connections here that could be lost.
+func (n *Network) Keep(_ context.Context, _ netip.Addr, do func() error) error { return do() }
+
 // Refuse has nobody to refuse.
 func (n *Network) Refuse(_ context.Context, addrs []netip.Addr, _ time.Duration) error {
 	return n.change("Refuse", addrs, func() {})
