@@ -53,6 +53,7 @@ func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 		},
 		ControlArgs: func(devcluster.Node) []string { return []string{"control"} },
 		StoreArgs:   storeArgs,
+		Ceph:        d.backend == backendRBD,
 		Provision:   d.provision,
 	}
 }
