@@ -62,7 +62,7 @@ func TestVolumeThatAnEvictedMachineCannotReadHidesNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	forgotten(t, attached[lost.ID])
-	if _, err := unix.Getxattr(point, "trusted.flocker.head", make([]byte, 1024)); err != unix.EIO { //nolint:errorlint // of the system itself
+	if _, err := unix.Getxattr(point, "trusted.flocker.head", make([]byte, 1024)); err != unix.EIO {
 		t.Fatalf("reading the mounted volume = %v; the test wants %v", err, unix.EIO)
 	}
 	// A driver that starts anew has not read the volumes before.
