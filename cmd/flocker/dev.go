@@ -19,6 +19,7 @@ type devCluster struct {
 	name    string
 	backend string
 	options []string // of the back end
+	logging []string // what agents and control are told of their logs
 }
 
 func newDevCommand() *cobra.Command {
@@ -49,9 +50,9 @@ func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 		Link:  link,
 		IPv6:  network.IPv6OfHost() == nil, // else Docker could take this machine's own IPv6 away
 		AgentArgs: func(devcluster.Node) []string {
-			return []string{"agent", "--boot-id-file", supervisor.BootIDFile, "--fault-dir", devFaultDir}
+			return append([]string{"agent", "--boot-id-file", supervisor.BootIDFile, "--fault-dir", devFaultDir}, d.logging...)
 		},
-		ControlArgs: func(devcluster.Node) []string { return []string{"control"} },
+		ControlArgs: func(devcluster.Node) []string { return append([]string{"control"}, d.logging...) },
 		StoreArgs:   storeArgs,
 		Ceph:        d.backend == backendRBD,
 		Provision:   d.provision,
@@ -75,8 +76,12 @@ func (d *devCluster) upCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Make the cluster, or repair it",
+		Long:  "Make the cluster, or repair it. A --log-level is for the cluster's agents and control too.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if level := cmd.Flags().Lookup("log-level"); level.Changed {
+				d.logging = []string{"--log-level", level.Value.String()}
+			}
 			engine, err := devcluster.EnsureEngine(cmd.Context(), devSay)
 			if err != nil {
 				return err
