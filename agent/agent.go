@@ -77,7 +77,7 @@ type Config struct {
 	Node    cluster.NodeID
 	Self    api.SessionRequest // name, addresses, boot, version
 	Link    link
-	Pool    *backend.Pool
+	Pools   *backend.Pools
 	Engine  container.Engine
 	Network Network
 	// IPv6 says why applications cannot have IPv6 here; nil where they can. It is asked often.
@@ -86,8 +86,8 @@ type Config struct {
 	// Peers reach other nodes' agents; Streams carry data to them.
 	Peers   *api.PeerClient
 	Streams *transfer.Dialer
-	// Checks, where set, looks for what the storage needs on this node; it is told whether its store answers.
-	Checks func(ctx context.Context, reached error) []api.Check
+	// Checks, where set, looks for what the storage needs on this node; it is told what each back end said of itself.
+	Checks func(ctx context.Context, held backend.Contents) []api.Check
 	// Fault, where set, is called at the named points of a move; drills end the process there.
 	Fault func(point string)
 	Log   *slog.Logger
@@ -146,7 +146,7 @@ func New(c Config) *Agent {
 	a.unreachable = &unreachable{agent: a, wake: converge.NewWaker()}
 	a.mover = &migrate.Node{
 		ID: c.Node, Store: a, Peers: c.Peers, Streams: c.Streams,
-		Pool: c.Pool, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,
+		Pools: c.Pools, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,
 		Log: c.Log, Fault: c.Fault, View: a.view, PortsInUse: a.portsInUse,
 	}
 	return a

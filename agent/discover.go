@@ -29,9 +29,11 @@ func (a *Agent) discover(ctx context.Context, desired cluster.Desired) (cluster.
 	if o.Noted, err = a.Notes.List(); err != nil {
 		return o, fmt.Errorf("read the notes of hand-overs: %w", err)
 	}
-	if o.Storage, o.Copies, err = a.Pool.Observe(ctx); err != nil {
+	held, err := a.Pools.Observe(ctx)
+	if err != nil {
 		return o, fmt.Errorf("look at storage: %w", err)
 	}
+	o.Storage, o.Further, o.Copies = held.First, held.Further, held.Copies
 	before := desired.Elsewhere[a.Node].Containers
 	var wait time.Duration
 	if o.Overdue, wait = a.lives.overdue(desired, a.Node, overdueGrace); wait > 0 {
@@ -63,7 +65,7 @@ func (a *Agent) discover(ctx context.Context, desired cluster.Desired) (cluster.
 
 // noteForeign records the datasets that a container which is not ours uses.
 func (a *Agent) noteForeign(foreign map[cluster.DatasetID]string, f container.Found) {
-	root := filepath.Dir(a.Pool.MountPath("any"))
+	root := a.Pools.MountRoot()
 	for _, m := range f.Mounts {
 		rel, err := filepath.Rel(root, m)
 		if err != nil || rel == "." || strings.HasPrefix(rel, "..") {

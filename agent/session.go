@@ -51,7 +51,7 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		return fmt.Errorf("open the session of node %s: %w", a.Node, err)
 	}
 	if a.mirror.begin(session) {
-		a.Pool.Refresh() // while this node was not heard its volumes may have been taken from it
+		a.Pools.Refresh() // while this node was not heard its volumes may have been taken from it
 	}
 	a.status.forget()
 	a.Log.Info("session open", "session", session.ID)

@@ -66,7 +66,7 @@ func (a *Agent) doSnapshot(ctx context.Context, s plan.Step) error {
 			return err
 		}
 		if s.Still {
-			if err := a.Pool.Released(ctx, s.Dataset, ""); err != nil {
+			if err := a.pool(s.Dataset).Released(ctx, s.Dataset, ""); err != nil {
 				return err
 			}
 		}
@@ -157,23 +157,23 @@ const pauseAtMost = 10 * time.Second
 
 // take takes snapshots at the same time, all or none. The objects of their datasets are the caller's.
 func (a *Agent) take(ctx context.Context, asked []plan.TakeSnapshot) error {
-	_, copies, err := a.Pool.Observe(ctx)
+	held, err := a.Pools.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at storage: %w", err)
 	}
-	if a.taken.all(asked, copies) {
+	if a.taken.all(asked, held.Copies) {
 		return nil // control was not reached the last time
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, s := range asked {
 		// What was planned on an older look must not find a snapshot of its lineage: that would be of an earlier moment.
-		for _, o := range copies[s.Dataset].Snapshots {
+		for _, o := range held.Copies[s.Dataset].Snapshots {
 			if o.Epoch == s.Epoch {
 				s.Serial = max(s.Serial, o.Serial+1)
 			}
 		}
 		g.Go(func() error {
-			got, err := a.Pool.Snapshot(ctx, s.Dataset, backend.Lineage{Epoch: s.Epoch, Serial: s.Serial})
+			got, err := a.pool(s.Dataset).Snapshot(ctx, s.Dataset, backend.Lineage{Epoch: s.Epoch, Serial: s.Serial})
 			if err != nil {
 				return err
 			}
@@ -212,13 +212,13 @@ func (a *Agent) tellTaken(ctx context.Context, asked []plan.TakeSnapshot) error 
 // revert makes the head one of its snapshots, if it is what was kept of it. A head that is that snapshot already was made so by
 // an earlier try, of which control was not told; until then nothing mounts it.
 func (a *Agent) revert(ctx context.Context, s plan.Revert) error {
-	err := a.Pool.Released(ctx, s.Dataset, s.Kept)
+	err := a.pool(s.Dataset).Released(ctx, s.Dataset, s.Kept)
 	switch {
 	case err == nil:
-		if err := a.Pool.Revert(ctx, s.Dataset, s.Snapshot); err != nil {
+		if err := a.pool(s.Dataset).Revert(ctx, s.Dataset, s.Snapshot); err != nil {
 			return err
 		}
-	case !errors.Is(err, backend.ErrChanged) || a.Pool.Released(ctx, s.Dataset, s.Snapshot) != nil:
+	case !errors.Is(err, backend.ErrChanged) || a.pool(s.Dataset).Released(ctx, s.Dataset, s.Snapshot) != nil:
 		return fmt.Errorf("roll back to %s: %w", s.Snapshot, err)
 	}
 	_, session := a.mirror.read()

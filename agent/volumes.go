@@ -13,30 +13,34 @@ import (
 
 // expected are the volumes of network storage that belong to this node, as it has read: their absence means something.
 func (a *Agent) expected(desired cluster.Desired) []cluster.DatasetID {
-	if !a.Pool.Capabilities().Attaches {
-		return nil
-	}
 	var ids []cluster.DatasetID
 	for _, id := range slices.Sorted(maps.Keys(desired.Datasets)) {
-		if d := desired.Datasets[id]; d.Owner == a.Node && (d.Born || d.Deleted) {
+		if d := desired.Datasets[id]; d.Owner == a.Node && (d.Born || d.Deleted) && a.Pools.Of(d.Backend).Capabilities().Attaches {
 			ids = append(ids, id)
 		}
 	}
 	return ids
 }
 
-// expectation is what storage was asked to look for, and why it could not.
+// expectation is what storage was asked to look for, and why it could not, by back end.
 type expectation struct {
 	ids    []cluster.DatasetID
-	failed error
+	failed map[string]error
 }
 
 // expect makes sure that storage has looked for the volumes of this node. A store that is not reached is no reason to
 // leave alone what is attached.
 func (a *Agent) expect(ctx context.Context, desired cluster.Desired) expectation {
-	e := expectation{ids: a.expected(desired)}
-	if len(e.ids) > 0 {
-		e.failed = a.Pool.Expect(ctx, e.ids)
+	e := expectation{ids: a.expected(desired), failed: map[string]error{}}
+	asked := map[string][]cluster.DatasetID{}
+	for _, id := range e.ids {
+		end := desired.Datasets[id].Backend
+		asked[end] = append(asked[end], id)
+	}
+	for _, end := range slices.Sorted(maps.Keys(asked)) {
+		if err := a.Pools.Of(end).Expect(ctx, asked[end]); err != nil {
+			e.failed[end] = err
+		}
 	}
 	return e
 }
@@ -58,20 +62,20 @@ const unknownVolume = "unknown"
 // concerning leaves out volumes of network storage that are neither here nor this node's, since every node knows of all. Where
 // the store could not be asked, what is missing is not taken to be gone: the step on it says why it fails.
 func (a *Agent) concerning(o cluster.Observed, desired cluster.Desired, e expectation) map[cluster.DatasetID]cluster.Copy {
-	copies, machine := o.Copies, o.Storage.Machine
-	if !o.Storage.Capabilities.Attaches {
-		return copies
-	}
+	copies := o.Copies
 	maps.DeleteFunc(copies, func(id cluster.DatasetID, c cluster.Copy) bool {
-		return c.Device == "" && c.Holder != machine && desired.Datasets[id].Owner != a.Node
+		store := o.Back(c.Backend)
+		return store.Capabilities.Attaches && c.Device == "" && c.Holder != store.Machine && desired.Datasets[id].Owner != a.Node
 	})
 	for _, id := range e.ids {
-		if _, known := copies[id]; known || desired.Datasets[id].Deleted && e.failed == nil {
+		d := desired.Datasets[id]
+		failed := e.failed[d.Backend]
+		if _, known := copies[id]; known || d.Deleted && failed == nil {
 			continue
 		}
 		a.wake.WakeAfter(missingAgain)
-		if e.failed != nil {
-			copies[id] = cluster.Copy{Dataset: id, Volume: unknownVolume}
+		if failed != nil {
+			copies[id] = cluster.Copy{Dataset: id, Backend: o.Back(d.Backend).Backend, Volume: unknownVolume}
 		}
 	}
 	return copies

@@ -16,6 +16,7 @@ type DatasetRequest struct {
 	Size     int64             `json:"size,omitempty" doc:"bytes; 0 is unlimited on peer-to-peer storage"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Profile  string            `json:"profile,omitempty"`
+	Backend  string            `json:"backend,omitempty" doc:"a back end of the node; empty is its first"`
 }
 
 // DatasetChange changes a dataset.

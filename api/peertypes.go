@@ -38,7 +38,9 @@ type Check struct {
 // StorageReport is what a node says of its storage when it is asked: looked at then, not when it was last reported.
 type StorageReport struct {
 	Storage cluster.Storage `json:"storage"`
-	Checks  []Check         `json:"checks" doc:"what it needs, and whether its store answers"`
+	// Further are the node's back ends beside its first, by name.
+	Further map[string]cluster.Storage `json:"further,omitempty"`
+	Checks  []Check                    `json:"checks" doc:"what it needs, and whether its store answers"`
 }
 
 // ResumeRequest tells the target that the hand-over is stored.

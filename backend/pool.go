@@ -23,7 +23,8 @@ const sizeUnit = 1 << 20
 
 // Options are what a Pool is made with.
 type Options struct {
-	Name      string // the driver's
+	Name      string // of the back end on this node
+	Kind      string // the driver's, where that is another
 	MountRoot string // where datasets are mounted; DefaultMountRoot when empty
 	Log       *slog.Logger
 }
@@ -97,11 +98,12 @@ func (p *Pool) MountPath(id cluster.DatasetID) string {
 
 // Observe reads what is there. What can be said of the storage when reading fails is in Storage.Error.
 func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.DatasetID]cluster.Copy, error) {
-	storage := cluster.Storage{Backend: p.options.Name, Capabilities: p.can}
+	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind, Capabilities: p.can}
 	copies := map[cluster.DatasetID]cluster.Copy{}
 	err := p.do(ctx, call{op: "list"}, func() error {
 		list, err := p.driver.List(ctx)
 		for _, c := range list {
+			c.Backend = p.options.Name
 			copies[c.Dataset] = c
 		}
 		return err

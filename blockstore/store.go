@@ -110,7 +110,7 @@ func (s *Store) load() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasPrefix(name, newPrefix) || strings.HasPrefix(name, oldPrefix) {
+		if strings.HasPrefix(name, newPrefix+volumePrefix) || strings.HasPrefix(name, oldPrefix+volumePrefix) {
 			if err := os.RemoveAll(s.path(name)); err != nil {
 				return err
 			}

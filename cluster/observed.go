@@ -11,7 +11,9 @@ type Observed struct {
 	Session  string   `json:"session,omitempty"`  // the agent's own session
 	Revision Revision `json:"revision,omitempty"` // the desired revision that was acted on
 
+	// Storage is the node's first back end, which takes the datasets that ask for none; Further are its others, by name.
 	Storage    Storage              `json:"storage"`
+	Further    map[string]Storage   `json:"further,omitempty"`
 	Copies     map[DatasetID]Copy   `json:"copies,omitempty"`
 	Containers map[string]Container `json:"containers,omitempty"` // by application name
 	// Foreign names a container that is not ours and uses the dataset.
@@ -36,12 +38,25 @@ type Observed struct {
 
 // Storage is what a node's back end can do and has room for.
 type Storage struct {
-	Backend      string       `json:"backend,omitempty"`
+	Backend      string       `json:"backend,omitempty"` // its name on this node
+	Kind         string       `json:"kind,omitempty"`    // where that is not its name
 	Capabilities Capabilities `json:"capabilities,omitzero"`
 	Machine      string       `json:"machine,omitempty"` // the node's name in network storage
 	Free         int64        `json:"free,omitempty"`    // bytes that can still be written
 	Total        int64        `json:"total,omitempty"`
 	Error        string       `json:"error,omitempty"` // why storage cannot be used
+}
+
+// Back is the node's back end of that name, the first one where the name is empty. A node that has none of that name says so
+// in its Error.
+func (o Observed) Back(end string) Storage {
+	if end == "" || end == o.Storage.Backend || o.Storage.Backend == "" { // the last: nothing is known of the node yet
+		return o.Storage
+	}
+	if s, there := o.Further[end]; there {
+		return s
+	}
+	return Storage{Backend: end, Error: "this node has no back end " + end}
 }
 
 // Capabilities are what a back end can do, as plain data for the planner.
@@ -57,6 +72,7 @@ type Capabilities struct {
 // Copy is a dataset's presence on a node.
 type Copy struct {
 	Dataset DatasetID `json:"dataset"`
+	Backend string    `json:"backend,omitempty"` // the name of the back end that has it
 	// Head says that a writable copy exists here, Epoch what is written on it.
 	Head    bool   `json:"head,omitempty"`
 	Epoch   Epoch  `json:"epoch,omitempty"`

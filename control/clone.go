@@ -51,7 +51,7 @@ func (s *Service) CloneDataset(ctx context.Context, by, ref string, r api.CloneR
 		if _, named := metadata["name"]; named {
 			metadata["name"] = r.Name
 		}
-		made, err = s.addDataset(ctx, d, cluster.Dataset{Name: r.Name, Owner: owner, Size: n.Size, Profile: n.Profile, Metadata: metadata})
+		made, err = s.addDataset(ctx, d, cluster.Dataset{Name: r.Name, Owner: owner, Size: n.Size, Profile: n.Profile, Backend: n.Backend, Metadata: metadata})
 		if err != nil {
 			return err
 		}

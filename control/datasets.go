@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -28,7 +30,7 @@ func (s *Service) CreateDataset(ctx context.Context, by string, r api.DatasetReq
 			return err
 		}
 		made, err = s.addDataset(ctx, d, cluster.Dataset{
-			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Profile: r.Profile,
+			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Profile: r.Profile, Backend: r.Backend,
 		})
 		return err
 	})
@@ -38,6 +40,26 @@ func (s *Service) CreateDataset(ctx context.Context, by string, r api.DatasetReq
 	made.Revision = rev
 	s.log.Info("dataset created", "dataset", made.ID, "name", made.Name, "by", by)
 	return made, nil
+}
+
+// mayHave refuses a back end that the owner of a dataset does not have, or has not told of.
+func (d *draft) mayHave(ctx context.Context, n cluster.Dataset) error {
+	if n.Backend == "" {
+		return nil
+	}
+	seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.Owner))
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	name := d.nodes[n.Owner].Name
+	if seen.Storage.Backend == "" {
+		return fmt.Errorf("node %s has not told yet what storage it has; try again: %w", name, cluster.ErrPrecondition)
+	}
+	all := append([]string{seen.Storage.Backend}, slices.Sorted(maps.Keys(seen.Further))...)
+	if !slices.Contains(all, n.Backend) {
+		return fmt.Errorf("node %s has no back end %q: there are %s: %w", name, n.Backend, strings.Join(all, ", "), cluster.ErrPrecondition)
+	}
+	return nil
 }
 
 func firstOf(names ...string) string {
@@ -57,9 +79,12 @@ func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (
 	n.ID = cluster.DatasetID(strings.ToLower(string(n.ID)))
 	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
 	n.Epoch, n.Created = 1, s.now()
-	n.Move, n.Born, n.Adopt, n.Eviction, n.Deleted, n.Backend = "", false, "", cluster.Eviction{}, false, ""
+	n.Move, n.Born, n.Adopt, n.Eviction, n.Deleted = "", false, "", cluster.Eviction{}, false
 	n.Snapshots, n.Rollback, n.Origin = nil, nil, nil
 	if err := n.Validate(); err != nil {
+		return n, err
+	}
+	if err := d.mayHave(ctx, n); err != nil {
 		return n, err
 	}
 	if _, there := d.datasets[n.ID]; there {
@@ -145,14 +170,14 @@ func (d *draft) mayResize(ctx context.Context, n cluster.Dataset) error {
 	return fmt.Errorf("%s: %w", refused, cluster.ErrPrecondition)
 }
 
-// stored is what the owner of a dataset last said of its storage and of its copy; both are empty until it has.
+// stored is what the owner of a dataset last said of the dataset's storage and of its copy; both are empty until it has.
 func (d *draft) stored(ctx context.Context, n cluster.Dataset) (cluster.Storage, cluster.Copy, error) {
 	seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.Owner))
 	if ignoreNotFound(err) != nil {
 		return cluster.Storage{}, cluster.Copy{}, err
 	}
 	c, err := store.Get(ctx, d.tx, store.Copies(n.Owner).Under(string(n.ID)))
-	return seen.Storage, c, ignoreNotFound(err)
+	return seen.Back(n.Backend), c, ignoreNotFound(err)
 }
 
 // DeleteDataset asks for the destruction of all copies. It is refused while an

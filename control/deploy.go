@@ -119,6 +119,9 @@ func (p *deployment) planDatasets(ctx context.Context, apps []cluster.Applicatio
 	for _, n := range p.request.Datasets {
 		key := firstOf(n.Name, string(n.ID))
 		if there, ok := p.existing(n); ok {
+			if n.Backend != "" && there.Backend != "" && n.Backend != there.Backend {
+				return fmt.Errorf("dataset %s is in back end %s, not in %s: %w", key, there.Backend, n.Backend, cluster.ErrConflict)
+			}
 			if err := p.resize(ctx, there, n); err != nil {
 				return fmt.Errorf("dataset %s: %w", key, err)
 			}

@@ -248,7 +248,7 @@ func (w *world) nodeInfos(s *Service) []api.NodeInfo {
 func (w *world) nodeInfo(id cluster.NodeID, s *Service) api.NodeInfo {
 	n := w.node(id)
 	info := api.NodeInfo{
-		Node: n, ClusterAddress6: w.address6(n.ClusterAddress), IsAlive: n.Alive(), Storage: w.observed[id].Storage,
+		Node: n, ClusterAddress6: w.address6(n.ClusterAddress), IsAlive: n.Alive(), Storage: w.observed[id].Storage, Further: w.observed[id].Further,
 		Silent: cluster.Duration(w.age(id, s.now())),
 	}
 	for _, name := range sortedKeys(w.applications) {

@@ -251,7 +251,7 @@ func (s *Service) FailOver(ctx context.Context, by string, r api.FailOverRequest
 func (d *draft) mayFailOver(ctx context.Context, from cluster.NodeID, to cluster.Node, sets []cluster.DatasetID) error {
 	owner := d.nodes[from]
 	_, alive := d.sessions[from]
-	evicts, err := d.evicts(ctx, owner, to)
+	evicts, err := d.evicts(ctx, owner, to, sets)
 	switch {
 	case err != nil:
 		return err
@@ -259,7 +259,7 @@ func (d *draft) mayFailOver(ctx context.Context, from cluster.NodeID, to cluster
 		return fmt.Errorf("it is on node %s already: %w", to.Name, cluster.ErrExists)
 	case alive:
 		return fmt.Errorf("node %s, where it is, is alive; move it instead: %w", owner.Name, cluster.ErrConflict)
-	case !fenced(owner) && (!evicts || len(sets) == 0):
+	case !fenced(owner) && !evicts:
 		return fmt.Errorf("node %s, where it is, is not known to be off; switch it off and fence it first: %w", owner.Name, cluster.ErrPrecondition)
 	}
 	return nil
@@ -268,21 +268,29 @@ func (d *draft) mayFailOver(ctx context.Context, from cluster.NodeID, to cluster
 // fenced says whether somebody proved that a node is off, in its boot of now.
 func fenced(n cluster.Node) bool { return n.Fence != nil && n.Fence.BootID == n.BootID }
 
-// evicts says whether both nodes have one kind of network storage that can itself keep one of them out. What the old owner has
-// is known from when it was last heard.
-func (d *draft) evicts(ctx context.Context, from, to cluster.Node) (bool, error) {
-	var kinds [2]string
+// evicts says whether both nodes have the datasets' network storage, and all of it can itself keep one of them out. What the old
+// owner has is known from when it was last heard.
+func (d *draft) evicts(ctx context.Context, from, to cluster.Node, sets []cluster.DatasetID) (bool, error) {
+	var seen [2]cluster.Observed
 	for i, n := range []cluster.Node{from, to} {
-		seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.ID))
-		if ignoreNotFound(err) != nil {
+		var err error
+		if seen[i], err = store.Get(ctx, d.tx, store.ObservedNode(n.ID)); ignoreNotFound(err) != nil {
 			return false, err
 		}
-		if can := seen.Storage.Capabilities; !can.Attaches || !can.Fences {
+	}
+	for _, id := range sets {
+		end := d.datasets[id].Backend
+		old, next := seen[0].Back(end), seen[1].Back(end)
+		for _, can := range []cluster.Capabilities{old.Capabilities, next.Capabilities} {
+			if !can.Attaches || !can.Fences {
+				return false, nil
+			}
+		}
+		if old.Backend != next.Backend || old.Kind != next.Kind {
 			return false, nil
 		}
-		kinds[i] = seen.Storage.Backend
 	}
-	return kinds[0] == kinds[1], nil
+	return len(sets) > 0, nil
 }
 
 // takeOver makes a replica's newest snapshot the dataset.
@@ -292,8 +300,11 @@ func (s *Service) takeOver(ctx context.Context, d *draft, id cluster.DatasetID, 
 	if ignoreNotFound(err) != nil {
 		return api.FailedOverCopy{}, err
 	}
-	if seen.Storage.Capabilities.Attaches {
-		return s.takeVolumeOver(d, n, seen.Storage, to, by)
+	switch storage := seen.Back(n.Backend); {
+	case storage.Error != "":
+		return api.FailedOverCopy{}, fmt.Errorf("dataset %s: node %s: %s: %w", n.Name, to.Name, storage.Error, cluster.ErrPrecondition)
+	case storage.Capabilities.Attaches:
+		return s.takeVolumeOver(d, n, to, by)
 	}
 	c, err := store.Get(ctx, d.tx, store.Copies(to.ID).Under(string(id)))
 	if ignoreNotFound(err) != nil {
@@ -321,10 +332,7 @@ func (s *Service) takeOver(ctx context.Context, d *draft, id cluster.DatasetID, 
 }
 
 // takeVolumeOver gives a volume of network storage to another node, which takes it from the fenced one. Nothing is lost.
-func (s *Service) takeVolumeOver(d *draft, n cluster.Dataset, storage cluster.Storage, to cluster.Node, by string) (api.FailedOverCopy, error) {
-	if n.Backend != "" && n.Backend != storage.Backend {
-		return api.FailedOverCopy{}, fmt.Errorf("dataset %s is on %s, node %s has %s: %w", n.Name, n.Backend, to.Name, storage.Backend, cluster.ErrPrecondition)
-	}
+func (s *Service) takeVolumeOver(d *draft, n cluster.Dataset, to cluster.Node, by string) (api.FailedOverCopy, error) {
 	from := n.Owner
 	sure := fenced(d.nodes[from])
 	if !sure && n.Eviction != (cluster.Eviction{}) { // who really has the volume is the node before

@@ -4,6 +4,7 @@ package control
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,7 +167,7 @@ func (s *Service) writeObserved(ctx context.Context, node cluster.NodeID, r api.
 			if p.head == nil {
 				continue
 			}
-			if err := birth(ctx, sets, node, *p.head, r.Observed.Storage.Backend); err != nil {
+			if err := birth(ctx, sets, node, *p.head, cmp.Or(p.head.Backend, r.Observed.Storage.Backend)); err != nil {
 				return err
 			}
 		}

@@ -193,7 +193,7 @@ func TestWhatACloneIsToBeMadeFromStaysUntilItIsBorn(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	made, err := clone(api.CloneRequest{Name: "copy", Snapshot: "one"})
-	if err != nil || made.Owner != s.actors["a"].id || made.Origin == nil || made.Born {
+	if err != nil || made.Owner != s.actors["a"].id || made.Origin == nil || made.Born || made.Backend != s.dataset("db").Backend || made.Backend == "" {
 		t.Fatalf("got %+v, %v", made, err)
 	}
 	now, err := clone(api.CloneRequest{Name: "now"})

@@ -5,6 +5,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -52,14 +53,25 @@ func nodeWaits(n api.NodeInfo, trouble cluster.Status) []api.Pending {
 		reason = fmt.Sprintf("it was fenced by %s; it comes back with its next boot", n.Fence.By)
 	case !n.IsAlive:
 		reason = fmt.Sprintf("it is not alive, last heard %s ago", n.Silent.Std().Round(1e9))
-	case n.Storage.Error != "":
-		reason = "its storage cannot be used: " + n.Storage.Error
+	case unusable(n) != "":
+		reason = unusable(n)
 	case trouble.Reason != "":
 		since, reason = trouble.Since, "it can do nothing: "+trouble.Reason
 	default:
 		return nil
 	}
 	return []api.Pending{{Object: nodeObject(n.ID), Name: n.Name, Node: n.Name, Status: cluster.Status{Reason: reason, Since: since}}}
+}
+
+// unusable says which of a node's back ends cannot be used.
+func unusable(n api.NodeInfo) string {
+	var problems []string
+	for _, s := range n.Storages() {
+		if s.Error != "" {
+			problems = append(problems, fmt.Sprintf("its storage %s cannot be used: %s", s.Backend, s.Error))
+		}
+	}
+	return strings.Join(problems, "; ")
 }
 
 // ConfirmRestore lets agents act on a store that was restored from a backup.

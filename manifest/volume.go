@@ -43,7 +43,7 @@ func (f *applicationFile) volume(a *cluster.Application, app, v *object) {
 // listedVolume reads one of several volumes.
 func (f *applicationFile) listedVolume(a *cluster.Application, v *object, of int) {
 	v.need("mountpoint")
-	set := cluster.Dataset{Name: a.Name, Size: v.size("size")}
+	set := cluster.Dataset{Name: a.Name, Size: v.size("size"), Backend: v.text("backend")}
 	switch name := v.text("dataset"); {
 	case isUUID(name):
 		set.ID, set.Name = cluster.DatasetID(strings.ToLower(name)), ""
@@ -62,10 +62,14 @@ func (f *applicationFile) listedVolume(a *cluster.Application, v *object, of int
 	// Nobody could write to a dataset that is made for a reader alone: its name is taken for one that exists.
 	if !volume.ReadOnly {
 		f.declare(a.Name, set, v)
-	} else if v.has("size") {
-		v.bad("size", f.doc.lines[v.at("size")], "goes with a volume that is written to")
+	} else {
+		for _, key := range []string{"size", "backend"} {
+			if v.has(key) {
+				v.bad(key, f.doc.lines[v.at(key)], "goes with a volume that is written to")
+			}
+		}
 	}
-	v.end("dataset", "mountpoint", "size", "read_only")
+	v.end("dataset", "mountpoint", "size", "backend", "read_only")
 }
 
 // keyOf is how volumes call a dataset.

@@ -3,11 +3,13 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 )
@@ -37,22 +39,28 @@ func nodeName(d cluster.Desired, id cluster.NodeID) string {
 }
 
 // admit says whether this node can be the target of a move.
-func (n *Node) admit(ctx context.Context, req api.PrepareRequest, storage cluster.Storage, copies map[cluster.DatasetID]cluster.Copy) ([]api.Check, error) {
+func (n *Node) admit(ctx context.Context, req api.PrepareRequest, held backend.Contents, unlisted error) ([]api.Check, error) {
 	desired, seen := n.View()
 	c := &checks{node: nodeName(desired, n.ID)}
 	c.mode(req.Move)
 	if p := desired.Nodes[req.Move.Source].Protocol; p > cluster.ProtocolVersion {
 		c.add("protocol", "node "+c.node, fmt.Sprintf("speaks version %d, the source %d", cluster.ProtocolVersion, p), "upgrade flocker on "+c.node)
 	}
-	c.storage(req, storage)
-	if storage.Error == "" && storage.Capabilities.Replicates {
-		c.room(req, storage, copies)
+	for _, end := range endsOf(req.Datasets) {
+		storage := held.Back(end)
+		if storage.Capabilities.Attaches && unlisted != nil {
+			storage.Error = unlisted.Error()
+		}
+		c.storage(storage, desired.Elsewhere[req.Move.Source].Back(end))
+		if storage.Error == "" && storage.Capabilities.Replicates {
+			c.room(req, end, storage, held.Copies)
+		}
 	}
 	for _, d := range req.Datasets {
-		if storage.Capabilities.Attaches && storage.Error == "" {
-			c.volume(d, copies[d.ID], storage)
+		if storage := held.Back(d.Backend); storage.Capabilities.Attaches && storage.Error == "" && unlisted == nil {
+			c.volume(d, held.Copies[d.ID], storage)
 		}
-		c.dataset(d, copies[d.ID], seen.Foreign[d.ID], req.Move.ID)
+		c.dataset(d, held.Copies[d.ID], seen.Foreign[d.ID], req.Move.ID)
 	}
 	found, err := n.Engine.List(ctx)
 	if err != nil {
@@ -81,28 +89,40 @@ func (c *checks) mode(m cluster.Move) {
 	c.add("mode", "move to "+c.node, problem, "use mode restart")
 }
 
-// storage looks whether what is moved can be used here at all.
-func (c *checks) storage(req api.PrepareRequest, storage cluster.Storage) {
+// endsOf are the names of the back ends that datasets belong to, in order; that of the node's first where there are none.
+func endsOf(sets []cluster.Dataset) []string {
+	ends := []string{}
+	for _, d := range sets {
+		ends = append(ends, d.Backend)
+	}
+	slices.Sort(ends)
+	if ends = slices.Compact(ends); len(ends) == 0 {
+		ends = []string{""}
+	}
+	return ends
+}
+
+// storage looks whether what is moved, from a back end of the source, can be used here at all.
+func (c *checks) storage(storage, source cluster.Storage) {
 	problem, remedy := "", ""
 	switch {
+	case storage.Error == "" && source.Error == "" && kindOf(storage) != kindOf(source):
+		problem, remedy = fmt.Sprintf("its back end %s is of kind %s, the source's of kind %s", storage.Backend, kindOf(storage), kindOf(source)), "choose a node with the same kind of storage"
 	case storage.Error != "":
 		problem, remedy = storage.Error, "repair the storage of the node"
 	case !storage.Capabilities.Replicates && !storage.Capabilities.Attaches:
 		problem, remedy = fmt.Sprintf("back end %q can neither receive copies nor attach volumes", storage.Backend), "choose another node"
 	}
-	for _, d := range req.Datasets {
-		if problem == "" && d.Backend != "" && d.Backend != storage.Backend {
-			problem, remedy = fmt.Sprintf("its back end is %s, dataset %s is on %s", storage.Backend, d.Name, d.Backend), "choose a node with that back end"
-		}
-	}
 	c.add("storage", "storage of "+c.node, problem, remedy)
 }
 
-func (c *checks) room(req api.PrepareRequest, storage cluster.Storage, copies map[cluster.DatasetID]cluster.Copy) {
+func kindOf(s cluster.Storage) string { return cmp.Or(s.Kind, s.Backend) }
+
+func (c *checks) room(req api.PrepareRequest, end string, storage cluster.Storage, copies map[cluster.DatasetID]cluster.Copy) {
 	object := "storage of " + c.node
 	need := int64(spareSpace)
 	for _, d := range req.Datasets {
-		if len(copies[d.ID].Snapshots) == 0 {
+		if d.Backend == end && len(copies[d.ID].Snapshots) == 0 {
 			need += req.Bytes[d.ID] + req.Bytes[d.ID]/10
 		}
 	}
@@ -179,8 +199,15 @@ func (n *Node) checkSource(m cluster.Move, desired cluster.Desired, seen cluster
 	case target.Protocol > cluster.ProtocolVersion:
 		c.add("protocol", "node "+nodeName(desired, m.Target), "speaks a newer protocol than "+c.node, "upgrade flocker on "+c.node)
 	}
-	if can := seen.Storage.Capabilities; !can.Attaches && (!can.Replicates || !can.Snapshots) {
-		c.add("storage", "storage of "+c.node, fmt.Sprintf("back end %q can neither send copies nor attach volumes", seen.Storage.Backend), "use another back end")
+	var sets []cluster.Dataset
+	for _, id := range m.Datasets {
+		sets = append(sets, desired.Datasets[id])
+	}
+	for _, end := range endsOf(sets) {
+		storage := seen.Back(end)
+		if can := storage.Capabilities; !can.Attaches && (!can.Replicates || !can.Snapshots) {
+			c.add("storage", "storage of "+c.node, fmt.Sprintf("back end %q can neither send copies nor attach volumes", storage.Backend), "use another back end")
+		}
 	}
 	for _, id := range m.Datasets {
 		c.owned(id, desired, seen)

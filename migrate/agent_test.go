@@ -99,7 +99,7 @@ func (m *machine) startAgent(faults ...string) *miniAgent {
 		log = slog.New(slog.NewTextHandler(m.t.Output(), nil)).With("on", m.name)
 	}
 	a.node = &migrate.Node{
-		ID: m.id, Store: &client{m.world.state, m.id, a.alive}, Peers: &peerLinks{a}, Pool: m.pool,
+		ID: m.id, Store: &client{m.world.state, m.id, a.alive}, Peers: &peerLinks{a}, Pools: m.pools(),
 		Streams: &transfer.Dialer{
 			TLS:      func(p cluster.NodeID) *tls.Config { return pki.ClientTLS(m.creds, pki.ExpectNode(p)) },
 			DialNet:  m.dial,

@@ -39,7 +39,7 @@ func (n *Node) ReceiveStream(ctx context.Context, from cluster.NodeID, h transfe
 		}
 		return s, err
 	}
-	snap, err := n.Pool.Receive(ctx, h.Dataset, h.Base, announced, r)
+	snap, err := n.pool(p.datasets[h.Dataset]).Receive(ctx, h.Dataset, h.Base, announced, r)
 	if err != nil {
 		return transfer.Reply{}, refused(codeOf(err), err)
 	}
@@ -54,11 +54,11 @@ func (n *Node) checkBase(ctx context.Context, h transfer.Header) error {
 	if h.Base == "" {
 		return nil
 	}
-	_, copies, err := n.Pool.Observe(ctx)
+	held, err := n.Pools.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at storage: %w", err)
 	}
-	for _, s := range copies[h.Dataset].Snapshots {
+	for _, s := range held.Copies[h.Dataset].Snapshots {
 		if s.Name == h.Base && s.ID == h.BaseID {
 			return nil
 		}

@@ -37,7 +37,7 @@ const (
 // small; the hook runs before the last rounds, so that what it writes out is not in
 // the last delta.
 func (r *run) copy(ctx context.Context) error {
-	if r.node.attaches() {
+	if len(r.copied()) == 0 && len(r.sets) > 0 {
 		return r.settleVolumes(ctx)
 	}
 	if err := r.findBases(ctx); err != nil {
@@ -79,11 +79,25 @@ func (r *run) copy(ctx context.Context) error {
 		last = budget
 	}
 	desired, _ := r.node.View()
+	if len(r.copied()) < len(r.sets) {
+		last = max(last, usualAttach)
+	}
 	predicted, _ := predictGap(r.move, r.apps, desired, last)
 	r.times.change(func(rep *cluster.MoveReport) {
 		rep.Rounds, rep.Converged, rep.PredictedGap = len(rounds), converged, predicted
 	})
 	return nil
+}
+
+// copied are the datasets that are copied to the target: all but volumes of network storage.
+func (r *run) copied() []*set {
+	var sets []*set
+	for _, s := range r.sets {
+		if !r.node.attaches(s.dataset) {
+			sets = append(sets, s)
+		}
+	}
+	return sets
 }
 
 func (r *run) hooked() bool {
@@ -97,19 +111,19 @@ func (r *run) round(ctx context.Context, number int) (round, error) {
 	r.shown.step(name, number)
 	start := time.Now()
 	total := round{}
-	for _, s := range r.sets {
+	for _, s := range r.copied() {
 		total.fresh = total.fresh || s.base.Name == ""
 		r.shown.expect(s.expected())
 	}
 	g, sending := errgroup.WithContext(ctx)
 	g.SetLimit(copiesAtOnce)
-	for _, s := range r.sets {
+	for _, s := range r.copied() {
 		g.Go(func() error { return s.copy(sending) })
 	}
 	if err := g.Wait(); err != nil {
 		return total, err
 	}
-	for _, s := range r.sets {
+	for _, s := range r.copied() {
 		total.bytes += s.bytes
 		total.since = max(total.since, s.since)
 	}
@@ -125,17 +139,17 @@ func (r *run) findBases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, copies, err := r.node.Pool.Observe(ctx)
+	held, err := r.node.Pools.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at storage: %w", err)
 	}
-	for _, s := range r.sets {
+	for _, s := range r.copied() {
 		id := s.dataset.ID
-		s.here, s.there = copies[id].Snapshots, reply.Snapshots[id]
+		s.here, s.there = held.Copies[id].Snapshots, reply.Snapshots[id]
 		s.base = common(s.here, s.there)
-		s.used = copies[id].Used
+		s.used = held.Copies[id].Used
 		s.serial = 0
-		for _, o := range slices.Concat(copies[id].Snapshots, reply.Snapshots[id]) {
+		for _, o := range slices.Concat(held.Copies[id].Snapshots, reply.Snapshots[id]) {
 			if o.Epoch == s.dataset.Epoch {
 				s.serial = max(s.serial, o.Serial)
 			}
@@ -222,11 +236,11 @@ func (r *run) findBase(ctx context.Context, s *set) error {
 	if err != nil {
 		return err
 	}
-	_, copies, err := r.node.Pool.Observe(ctx)
+	held, err := r.node.Pools.Observe(ctx)
 	if err != nil {
 		return err
 	}
-	s.here, s.there = copies[s.dataset.ID].Snapshots, reply.Snapshots[s.dataset.ID]
+	s.here, s.there = held.Copies[s.dataset.ID].Snapshots, reply.Snapshots[s.dataset.ID]
 	s.base = common(s.here, s.there)
 	return nil
 }
@@ -272,7 +286,7 @@ func (s *set) sendOne(ctx context.Context, snap cluster.Snapshot) error {
 func (s *set) snapshot(ctx context.Context) (cluster.Snapshot, error) {
 	s.serial++
 	at := time.Now()
-	snap, err := s.run.node.Pool.Snapshot(ctx, s.dataset.ID, backend.Lineage{Epoch: s.dataset.Epoch, Serial: s.serial})
+	snap, err := s.run.node.pool(s.dataset).Snapshot(ctx, s.dataset.ID, backend.Lineage{Epoch: s.dataset.Epoch, Serial: s.serial})
 	if err != nil {
 		return snap, err
 	}
@@ -302,7 +316,7 @@ func (s *set) send(ctx context.Context, snap cluster.Snapshot, stream *transfer.
 			return err
 		}
 	}
-	if err := s.run.node.Pool.Send(ctx, s.dataset.ID, snap.Name, s.base.Name, counted); err != nil {
+	if err := s.run.node.pool(s.dataset).Send(ctx, s.dataset.ID, snap.Name, s.base.Name, counted); err != nil {
 		return err
 	}
 	reply, err := stream.CloseSend(ctx)

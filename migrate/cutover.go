@@ -27,16 +27,16 @@ const (
 // on both ends once more, and the ways for the last deltas are opened.
 func (r *run) arm(ctx context.Context) error {
 	reply, err := r.askTarget(ctx, false)
-	if err != nil || r.node.attaches() {
+	if err != nil {
 		return err
 	}
-	_, copies, err := r.node.Pool.Observe(ctx)
+	held, err := r.node.Pools.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("look at storage: %w", err)
 	}
-	for _, s := range r.sets {
+	for _, s := range r.copied() {
 		id := s.dataset.ID
-		if base := common(copies[id].Snapshots, reply.Snapshots[id]); base.Name == "" || base.Name != s.base.Name {
+		if base := common(held.Copies[id].Snapshots, reply.Snapshots[id]); base.Name == "" || base.Name != s.base.Name {
 			return fmt.Errorf("dataset %s: the snapshot %s is no longer on both ends", id, s.base.Name)
 		}
 		s.serial++
@@ -134,12 +134,12 @@ func (r *run) release(ctx context.Context) error {
 // release takes and sends one dataset's last snapshot, and proves at the same time
 // that it is the last; a volume of network storage is only let go of.
 func (s *set) release(ctx context.Context) error {
-	id, node := s.dataset.ID, s.run.node
-	if node.attaches() {
+	id, pool := s.dataset.ID, s.run.node.pool(s.dataset)
+	if s.run.node.attaches(s.dataset) {
 		return s.letGo(ctx)
 	}
 	done := s.run.times.measure("last snapshot")
-	snap, err := node.Pool.Snapshot(ctx, id, backend.Lineage{Epoch: s.dataset.Epoch, Serial: s.serial})
+	snap, err := pool.Snapshot(ctx, id, backend.Lineage{Epoch: s.dataset.Epoch, Serial: s.serial})
 	if err != nil {
 		return err
 	}
@@ -155,11 +155,11 @@ func (s *set) release(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		done := s.run.times.measure("unmount and proof")
-		err := s.run.ground.do(plan.Unmount{Dataset: id}, func() error { return node.Pool.Unmount(ctx, id) })
+		err := s.run.ground.do(plan.Unmount{Dataset: id}, func() error { return pool.Unmount(ctx, id) })
 		if err != nil {
 			return err
 		}
-		if err := node.Pool.Released(ctx, id, snap.Name); err != nil {
+		if err := pool.Released(ctx, id, snap.Name); err != nil {
 			return fmt.Errorf("prove that dataset %s is released: %w", id, err)
 		}
 		s.run.ground.proved(id, snap)

@@ -68,7 +68,7 @@ type Node struct {
 	Store   store
 	Peers   peers
 	Streams streams
-	Pool    *backend.Pool
+	Pools   *backend.Pools
 	Engine  container.Engine
 	Network gates
 	Exposer exposer
@@ -177,7 +177,7 @@ func (n *Node) ContainerSpec(app cluster.Application) (container.Spec, error) {
 	for _, v := range app.Volumes {
 		spec.Mounts = append(spec.Mounts, container.Mount{
 			Dataset:  v.Dataset,
-			Source:   filepath.Join(n.Pool.MountPath(v.Dataset), backend.DataDir),
+			Source:   filepath.Join(n.Pools.MountPath(v.Dataset), backend.DataDir),
 			Target:   v.MountPoint,
 			ReadOnly: v.ReadOnly,
 		})

@@ -246,12 +246,12 @@ func (r *run) clean(ctx context.Context) error {
 		})
 	}
 	for _, s := range r.sets {
-		if r.node.attaches() {
-			break // it was detached before the hand-over
+		if r.node.attaches(s.dataset) {
+			continue // it was detached before the hand-over
 		}
 		g.Go(func() error {
 			step := plan.DropHead{Dataset: s.dataset.ID, Reason: "it has moved"}
-			return r.ground.do(step, func() error { return r.node.Pool.DropHead(removing, s.dataset.ID) })
+			return r.ground.do(step, func() error { return r.node.pool(s.dataset).DropHead(removing, s.dataset.ID) })
 		})
 	}
 	if err := g.Wait(); err != nil {

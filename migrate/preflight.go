@@ -29,8 +29,8 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 		sets = append(sets, desired.Datasets[id])
 	}
 	last := budgetOf(m)
-	if n.attaches() {
-		last = usualAttach
+	if n.anyAttaches(sets) {
+		last = max(last, usualAttach)
 	}
 	report.PredictedGap, report.Basis = predictGap(m, apps, desired, last)
 	if !report.OK() {
@@ -50,7 +50,7 @@ func (n *Node) Preflight(ctx context.Context, m cluster.Move, desired cluster.De
 	images, err := n.checkImages(ctx, apps, reply.NeedImages, nodeName(desired, n.ID))
 	report.Checks = append(report.Checks, images...)
 	for _, d := range sets {
-		if !n.attaches() && common(seen.Copies[d.ID].Snapshots, reply.Snapshots[d.ID]).Name == "" {
+		if !n.attaches(d) && common(seen.Copies[d.ID].Snapshots, reply.Snapshots[d.ID]).Name == "" {
 			report.Bytes += req.Bytes[d.ID]
 		}
 	}

@@ -96,12 +96,12 @@ func (r *run) datasets() []cluster.Dataset {
 
 func (n *Node) prepareRequest(ctx context.Context, m cluster.Move, apps []cluster.Application, sets []cluster.Dataset) (api.PrepareRequest, error) {
 	req := api.PrepareRequest{Move: m, Applications: apps, Datasets: sets, Bytes: map[cluster.DatasetID]int64{}}
-	_, copies, err := n.Pool.Observe(ctx)
+	held, err := n.Pools.Observe(ctx)
 	if err != nil {
 		return req, fmt.Errorf("look at storage: %w", err)
 	}
 	for _, d := range sets {
-		req.Bytes[d.ID] = copies[d.ID].Used
+		req.Bytes[d.ID] = held.Copies[d.ID].Used
 	}
 	return req, nil
 }

@@ -110,11 +110,11 @@ func (n *Node) wake(ctx context.Context, req api.ResumeRequest) (*waking, error)
 	w.move = now
 	p := n.preparation(req.Move.ID)
 	if p == nil {
-		_, copies, err := n.Pool.Observe(ctx)
+		held, err := n.Pools.Observe(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("look at storage: %w", err)
 		}
-		w.ground.seen.Copies = copies
+		w.ground.seen.Copies = held.Copies
 	} else {
 		w.netns = p.netns
 		for id, s := range n.receivedBy(p) {
@@ -127,7 +127,7 @@ func (n *Node) wake(ctx context.Context, req api.ResumeRequest) (*waking, error)
 	for _, id := range w.move.Datasets {
 		d := w.ground.desired.Datasets[id]
 		w.datasets = append(w.datasets, d)
-		if n.attaches() {
+		if n.attaches(d) {
 			continue
 		}
 		w.snapshots[id] = lastOf(d, w.ground.seen.Copies[id], req.Snapshots[id])
@@ -197,7 +197,7 @@ func (w *waking) bringUp(ctx context.Context) error {
 
 // mount makes the scratch head and mounts it.
 func (w *waking) mount(ctx context.Context, d cluster.Dataset) error {
-	if w.node.attaches() {
+	if w.node.attaches(d) {
 		return w.pickUp(ctx, d)
 	}
 	done := w.times.measure("mount")
@@ -205,7 +205,7 @@ func (w *waking) mount(ctx context.Context, d cluster.Dataset) error {
 	step := plan.MakeHead{Dataset: d.ID, Snapshot: name, Size: d.Size, Epoch: d.Epoch, Scratch: w.move.ID}
 	err := w.ground.do(step, func() error {
 		spec := backend.Spec{Dataset: d.ID, Size: d.Size, Profile: d.Profile, Epoch: d.Epoch}
-		err := w.node.Pool.Clone(ctx, d.ID, name, spec, w.move.ID)
+		err := w.node.pool(d).Clone(ctx, d.ID, name, spec, w.move.ID)
 		if errors.Is(err, backend.ErrExists) {
 			return w.ownHead(ctx, d, err)
 		}
@@ -215,7 +215,7 @@ func (w *waking) mount(ctx context.Context, d cluster.Dataset) error {
 		return err
 	}
 	err = w.ground.do(plan.Mount{Dataset: d.ID, Epoch: d.Epoch}, func() error {
-		_, err := w.node.Pool.Mount(ctx, d.ID)
+		_, err := w.node.pool(d).Mount(ctx, d.ID)
 		return err
 	})
 	if err != nil {
@@ -228,11 +228,11 @@ func (w *waking) mount(ctx context.Context, d cluster.Dataset) error {
 // ownHead accepts a head that an earlier try of this very hand-over made: nobody else
 // ever had this epoch.
 func (w *waking) ownHead(ctx context.Context, d cluster.Dataset, exists error) error {
-	_, copies, err := w.node.Pool.Observe(ctx)
+	held, err := w.node.Pools.Observe(ctx)
 	if err != nil {
 		return errors.Join(exists, err)
 	}
-	if c := copies[d.ID]; c.Head && c.Epoch == d.Epoch {
+	if c := held.Copies[d.ID]; c.Head && c.Epoch == d.Epoch {
 		return nil
 	}
 	return exists
@@ -346,7 +346,7 @@ func (w *waking) giveBack(ctx context.Context, cause error) error {
 		reason.WriteString(w.lastWords(ctx, app.Name))
 	}
 	w.node.Log.Warn("move is given back", "move", w.move.ID, "reason", cause)
-	if w.node.attaches() {
+	if w.node.anyAttaches(w.datasets) {
 		if err := w.putBack(ctx); err != nil {
 			w.node.Log.Warn("not everything is off this node yet", "move", w.move.ID, "error", err)
 		}

@@ -32,21 +32,18 @@ func (n *Node) Prepare(ctx context.Context, from cluster.NodeID, req api.Prepare
 	reply := api.PrepareReply{Snapshots: map[cluster.DatasetID][]cluster.Snapshot{}}
 	// Volumes are looked for in their store now, or that would be inside the gap.
 	unlisted := n.expect(ctx, req.Datasets)
-	storage, copies, err := n.Pool.Observe(ctx)
+	held, err := n.Pools.Observe(ctx)
 	if err != nil {
 		return reply, fmt.Errorf("look at storage: %w", err)
 	}
-	if unlisted != nil {
-		storage.Error = unlisted.Error()
-	}
-	if reply.Checks, err = n.admit(ctx, req, storage, copies); err != nil {
+	if reply.Checks, err = n.admit(ctx, req, held, unlisted); err != nil {
 		return reply, err
 	}
 	if reply.NeedImages, err = n.missingImages(ctx, req.Applications, !req.DryRun); err != nil {
 		return reply, err
 	}
 	for _, d := range req.Datasets {
-		reply.Snapshots[d.ID] = copies[d.ID].Snapshots
+		reply.Snapshots[d.ID] = held.Copies[d.ID].Snapshots
 	}
 	if req.DryRun || len(reply.NeedImages) > 0 || !(api.PreflightReport{Checks: reply.Checks}).OK() {
 		return reply, nil

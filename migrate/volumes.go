@@ -6,26 +6,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/plan"
 )
 
-// attaches says whether the datasets are volumes of network storage, of which there is nothing to copy.
-func (n *Node) attaches() bool { return n.Pool.Capabilities().Attaches }
+// pool is the back end of a dataset.
+func (n *Node) pool(d cluster.Dataset) *backend.Pool { return n.Pools.Of(d.Backend) }
+
+// attaches says whether a dataset is a volume of network storage, of which there is nothing to copy.
+func (n *Node) attaches(d cluster.Dataset) bool { return n.pool(d).Capabilities().Attaches }
+
+func (n *Node) anyAttaches(sets []cluster.Dataset) bool { return slices.ContainsFunc(sets, n.attaches) }
 
 // expect looks for volumes of network storage in their store.
 func (n *Node) expect(ctx context.Context, sets []cluster.Dataset) error {
-	if !n.attaches() {
-		return nil
-	}
-	var ids []cluster.DatasetID
+	ids := map[string][]cluster.DatasetID{}
 	for _, d := range sets {
-		ids = append(ids, d.ID)
+		if n.attaches(d) {
+			ids[d.Backend] = append(ids[d.Backend], d.ID)
+		}
 	}
-	return n.Pool.Expect(ctx, ids)
+	var errs []error
+	for _, end := range slices.Sorted(maps.Keys(ids)) {
+		errs = append(errs, n.Pools.Of(end).Expect(ctx, ids[end]))
+	}
+	return errors.Join(errs...)
 }
 
 // settleVolumes is what is left of the copy phase where there is nothing to copy: the hook, so that the stop has less to
@@ -44,27 +55,27 @@ func (r *run) settleVolumes(ctx context.Context) error {
 
 // letGo takes a volume off this node for good: unmounted, shown to be open nowhere, and detached, which its store confirms.
 func (s *set) letGo(ctx context.Context) error {
-	if err := s.run.node.unmountVolume(ctx, s.run.ground, s.run.times, s.dataset.ID); err != nil {
+	if err := s.run.node.unmountVolume(ctx, s.run.ground, s.run.times, s.dataset); err != nil {
 		return err
 	}
-	return s.run.node.detachVolume(ctx, s.run.ground, s.run.times, s.dataset.ID)
+	return s.run.node.detachVolume(ctx, s.run.ground, s.run.times, s.dataset)
 }
 
-func (n *Node) unmountVolume(ctx context.Context, g *ground, times *timeline, id cluster.DatasetID) error {
+func (n *Node) unmountVolume(ctx context.Context, g *ground, times *timeline, d cluster.Dataset) error {
 	done := times.measure("unmount and proof")
-	if err := g.do(plan.Unmount{Dataset: id}, func() error { return n.Pool.Unmount(ctx, id) }); err != nil {
+	if err := g.do(plan.Unmount{Dataset: d.ID}, func() error { return n.pool(d).Unmount(ctx, d.ID) }); err != nil {
 		return err
 	}
-	if err := n.Pool.Released(ctx, id, ""); err != nil {
-		return fmt.Errorf("prove that dataset %s is released: %w", id, err)
+	if err := n.pool(d).Released(ctx, d.ID, ""); err != nil {
+		return fmt.Errorf("prove that dataset %s is released: %w", d.ID, err)
 	}
 	done(0)
 	return nil
 }
 
-func (n *Node) detachVolume(ctx context.Context, g *ground, times *timeline, id cluster.DatasetID) error {
+func (n *Node) detachVolume(ctx context.Context, g *ground, times *timeline, d cluster.Dataset) error {
 	done := times.measure("detach")
-	if err := g.do(plan.Detach{Dataset: id}, func() error { return n.Pool.Detach(ctx, id) }); err != nil {
+	if err := g.do(plan.Detach{Dataset: d.ID}, func() error { return n.pool(d).Detach(ctx, d.ID) }); err != nil {
 		return err
 	}
 	done(0)
@@ -74,17 +85,17 @@ func (n *Node) detachVolume(ctx context.Context, g *ground, times *timeline, id 
 // pickUp attaches and mounts a volume on the target.
 func (w *waking) pickUp(ctx context.Context, d cluster.Dataset) error {
 	done := w.times.measure("attach")
-	err := w.ground.do(plan.Attach{Dataset: d.ID, Epoch: d.Epoch}, func() error { return w.node.Pool.Attach(ctx, d.ID) })
+	err := w.ground.do(plan.Attach{Dataset: d.ID, Epoch: d.Epoch}, func() error { return w.node.pool(d).Attach(ctx, d.ID) })
 	if err != nil {
 		return err
 	}
 	done(0)
 	done = w.times.measure("mount")
 	err = w.ground.do(plan.Mount{Dataset: d.ID, Epoch: d.Epoch}, func() error {
-		if err := w.node.Pool.SetEpoch(ctx, d.ID, d.Epoch, ""); err != nil {
+		if err := w.node.pool(d).SetEpoch(ctx, d.ID, d.Epoch, ""); err != nil {
 			return err
 		}
-		_, err := w.node.Pool.Mount(ctx, d.ID)
+		_, err := w.node.pool(d).Mount(ctx, d.ID)
 		return err
 	})
 	if err != nil {
@@ -106,11 +117,14 @@ func (w *waking) putBack(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, d := range w.datasets {
+		if !w.node.attaches(d) {
+			continue
+		}
 		g.Go(func() error {
-			if err := w.node.unmountVolume(ctx, w.ground, w.times, d.ID); err != nil {
+			if err := w.node.unmountVolume(ctx, w.ground, w.times, d); err != nil {
 				return err
 			}
-			return w.node.detachVolume(ctx, w.ground, w.times, d.ID)
+			return w.node.detachVolume(ctx, w.ground, w.times, d)
 		})
 	}
 	return errors.Join(append(errs, g.Wait())...)

@@ -121,6 +121,14 @@ func (w *world) add(ca *pki.Authority, id cluster.NodeID, name string) {
 	m.listen()
 }
 
+func (m *machine) pools() *backend.Pools {
+	pools, err := backend.NewPools(m.pool)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return pools
+}
+
 // listen serves transfers with whichever process of the agent lives.
 func (m *machine) listen() {
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", pki.ServerTLS(m.creds, pki.ServerOptions{NextProtos: []string{transfer.ALPN}}))

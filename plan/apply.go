@@ -88,8 +88,9 @@ func took(o cluster.Observed, list ...TakeSnapshot) {
 }
 
 func born(o cluster.Observed, s CreateVolume) {
-	c := cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
-	if o.Storage.Capabilities.Attaches {
+	back := o.Back(s.Backend)
+	c := cluster.Copy{Dataset: s.Dataset, Backend: back.Backend, Head: true, Epoch: s.Epoch, Size: s.Size}
+	if back.Capabilities.Attaches {
 		c.Volume, c.Device = string(s.Dataset), "device"
 	}
 	o.Copies[s.Dataset] = c

@@ -19,8 +19,8 @@ func (v view) cloneVolume(d cluster.Dataset) Step {
 		return wait("the snapshot that it is to be made from is gone")
 	case k.Taken == nil:
 		return wait("snapshot %s is not taken yet", k.Name)
-	case v.attaches():
-		return wait("the storage %s makes no clones", v.seen.Storage.Backend)
+	case v.attaches(d.ID):
+		return wait("the storage %s makes no clones", v.storage(d.ID).Backend)
 	case !v.seen.Copies[d.Origin.Dataset].Held(*k.Taken):
 		return wait("snapshot %s is not on %s", k.Name, v.name(v.me))
 	}
@@ -31,7 +31,7 @@ func (v view) cloneVolume(d cluster.Dataset) Step {
 func (v view) mayClone(s CloneVolume) bool {
 	d, ok := v.desired.Datasets[s.Dataset]
 	c := v.seen.Copies[s.Dataset]
-	if !ok || d.Owner != v.me || d.Deleted || d.Born || d.Origin == nil || d.Origin.Dataset != s.From || v.attaches() {
+	if !ok || d.Owner != v.me || d.Deleted || d.Born || d.Origin == nil || d.Origin.Dataset != s.From || v.attaches(s.Dataset) {
 		return false
 	}
 	k, there := v.desired.Datasets[s.From].Kept(d.Origin.Snapshot)

@@ -28,13 +28,13 @@ func (v view) dataset(id cluster.DatasetID) Step {
 		return Detach{Dataset: id}
 	case s == disarmed:
 		return Wait{About: DatasetObject(id), Reason: reason}
-	case v.attaches() && d.Owner != v.me:
+	case v.attaches(id) && d.Owner != v.me:
 		return v.putDown(d, c)
 	case d.Deleted:
 		return v.destroy(d, c)
 	case d.Owner != v.me:
 		return v.disown(d, c)
-	case v.attaches():
+	case v.attaches(id):
 		return v.take(d, c)
 	}
 	return v.own(d, c)
@@ -51,12 +51,12 @@ func (v view) strange(id cluster.DatasetID, d cluster.Dataset, known bool) strin
 		return fmt.Sprintf("its move %s does not list it", d.Move)
 	case v.misplaced(d.Move, d.Owner):
 		return fmt.Sprintf("its owner is %s, and its move %s says otherwise", v.name(d.Owner), d.Move)
-	case v.seen.Storage.Error != "":
-		return "storage cannot be used: " + v.seen.Storage.Error
-	case v.twin() != "":
-		return fmt.Sprintf("%s has the same name in the store, %s: give each node its own, or remove the one that is no more", v.name(v.twin()), v.seen.Storage.Machine)
-	case d.Backend != "" && d.Backend != v.seen.Storage.Backend:
-		return fmt.Sprintf("its storage is %s, this node's is %s", d.Backend, v.seen.Storage.Backend)
+	case v.storage(id).Error != "":
+		return "storage cannot be used: " + v.storage(id).Error
+	case v.twin(id) != "":
+		return fmt.Sprintf("%s has the same name in the store, %s: give each node its own, or remove the one that is no more", v.name(v.twin(id)), v.storage(id).Machine)
+	case v.seen.Copies[id].Backend != "" && v.seen.Copies[id].Backend != v.storage(id).Backend:
+		return fmt.Sprintf("it belongs to back end %s, and a copy of it is in back end %s", v.storage(id).Backend, v.seen.Copies[id].Backend)
 	}
 	return ""
 }
@@ -77,7 +77,7 @@ func (v view) own(d cluster.Dataset, c cluster.Copy) Step {
 		return v.rollBack(d, c)
 	case c.Mounted == "":
 		return Mount{Dataset: d.ID, Epoch: d.Epoch}
-	case v.seen.Storage.Capabilities.Resizes && !fits(c.Size, d.Size):
+	case v.storage(d.ID).Capabilities.Resizes && !fits(c.Size, d.Size):
 		return Resize{Dataset: d.ID, Size: d.Size}
 	}
 	if s := v.snapshotAsked(d, c); s != nil {
@@ -123,7 +123,7 @@ func (v view) bear(d cluster.Dataset, c cluster.Copy) Step {
 	case d.Origin != nil:
 		return v.cloneVolume(d)
 	}
-	return CreateVolume{Dataset: d.ID, Size: d.Size, Profile: d.Profile, Epoch: d.Epoch}
+	return CreateVolume{Dataset: d.ID, Backend: d.Backend, Size: d.Size, Profile: d.Profile, Epoch: d.Epoch}
 }
 
 // keeper names another node that has a copy of the dataset, the first in order.

@@ -18,8 +18,8 @@ func (v view) snapshotAsked(d cluster.Dataset, c cluster.Copy) Step {
 	for _, k := range d.Snapshots {
 		switch {
 		case !untaken(k) || v.takesTogether(k, d.ID):
-		case !v.seen.Storage.Capabilities.Snapshots:
-			return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("snapshot %s: the storage %s takes none", k.Name, v.seen.Storage.Backend)}
+		case !v.storage(d.ID).Capabilities.Snapshots:
+			return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("snapshot %s: the storage %s takes none", k.Name, v.storage(d.ID).Backend)}
 		default:
 			s := v.takeSnapshot(d, c, k)
 			if k.Quiesce {
@@ -82,7 +82,7 @@ func (v view) running(id cluster.DatasetID) []string {
 // now. It is the same step while the application is paused, so that one whose agent died in between goes on.
 func (v view) together(a cluster.Application) Step {
 	group := v.groupAsked(a)
-	if group == "" || a.Move != "" || !v.seen.Storage.Capabilities.Snapshots {
+	if group == "" || a.Move != "" {
 		return nil
 	}
 	t := TakeTogether{Application: a.Name, Group: group}
@@ -92,7 +92,7 @@ func (v view) together(a cluster.Application) Step {
 		switch {
 		case i < 0:
 			continue
-		case d.Move != "" || v.unusable(id) != "" || !v.mayTake(v.takeSnapshot(d, c, d.Snapshots[i])):
+		case d.Move != "" || !v.storage(id).Capabilities.Snapshots || v.unusable(id) != "" || !v.mayTake(v.takeSnapshot(d, c, d.Snapshots[i])):
 			return nil
 		}
 		t.Quiesce = t.Quiesce || d.Snapshots[i].Quiesce && v.seen.Containers[a.Name].State == cluster.ContainerRunning

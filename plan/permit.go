@@ -45,7 +45,7 @@ func (v view) mayDo(step Step) bool {
 	case Detach:
 		return v.mayDetach(s.Dataset)
 	case Evict:
-		return v.mayAttach(s.Dataset, s.Epoch) && (v.fencedMachine(s.Machine) || v.evictable(v.desired.Datasets[s.Dataset], s.Machine))
+		return v.mayAttach(s.Dataset, s.Epoch) && (v.fencedMachine(v.backend(s.Dataset), s.Machine) || v.evictable(v.desired.Datasets[s.Dataset], s.Machine))
 	case Mount:
 		return s.Epoch == v.desired.Datasets[s.Dataset].Epoch && v.mayWrite(s.Dataset)
 	case Unmount:
@@ -54,7 +54,7 @@ func (v view) mayDo(step Step) bool {
 		return v.mayDropHead(s.Dataset)
 	case DestroyCopy:
 		d := v.desired.Datasets[s.Dataset]
-		return d.Deleted && (!v.attaches() || d.Owner == v.me && v.twin() == "")
+		return d.Deleted && (!v.attaches(s.Dataset) || d.Owner == v.me && v.twin(s.Dataset) == "")
 	case Resize:
 		return true
 	case PruneSnapshot:
@@ -134,8 +134,8 @@ func (v view) mayWrite(id cluster.DatasetID) bool {
 func (v view) mayCreate(s CreateVolume) bool {
 	d, ok := v.desired.Datasets[s.Dataset]
 	c := v.seen.Copies[s.Dataset]
-	none := !c.Head && len(c.Snapshots) == 0 && v.twin() == "" && d.Origin == nil
-	return ok && d.Owner == v.me && !d.Deleted && !d.Born && none && s.Epoch == d.Epoch && v.free(d.Move, false)
+	none := !c.Head && len(c.Snapshots) == 0 && v.twin(s.Dataset) == "" && d.Origin == nil
+	return ok && d.Owner == v.me && !d.Deleted && !d.Born && none && s.Backend == d.Backend && s.Epoch == d.Epoch && v.free(d.Move, false)
 }
 
 // mayMakeHead permits the scratch head of a target in the hand-over, and what a fail-over adopts.

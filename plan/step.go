@@ -20,6 +20,7 @@ type Step interface {
 // CreateVolume makes a dataset's first, empty copy.
 type CreateVolume struct {
 	Dataset cluster.DatasetID `json:"dataset"`
+	Backend string            `json:"backend,omitempty"` // the one that it asks for; empty: the node's first
 	Size    int64             `json:"size,omitempty"`
 	Profile string            `json:"profile,omitempty"`
 	Epoch   cluster.Epoch     `json:"epoch"`

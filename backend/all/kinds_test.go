@@ -3,7 +3,6 @@
 package all_test
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -126,11 +125,11 @@ func TestWhatIsThereIsFound(t *testing.T) {
 }
 
 func TestAStoreThatDoesNotAnswerSaysWhy(t *testing.T) {
-	if c := all.Reached("loopback", nil); !c.OK || c.Problem != "" {
+	if c := all.Reached("shared", "loopback", ""); !c.OK || c.Problem != "" {
 		t.Errorf("Reached = %+v; want that the store answers", c)
 	}
-	c := all.Reached("loopback", errors.New("stale file handle"))
-	if c.OK || c.Problem != "stale file handle" || !strings.Contains(c.Remedy, "docs/backends/loopback.md") {
+	c := all.Reached("shared", "loopback", "stale file handle")
+	if c.OK || c.Object != "shared" || c.Problem != "stale file handle" || !strings.Contains(c.Remedy, "docs/backends/loopback.md") {
 		t.Errorf("check = %+v; want the reason and its page", c)
 	}
 }

@@ -28,11 +28,11 @@ const (
 )
 
 // Reached is the check of whether a back end's store answers: reached says why not.
-func Reached(name string, reached error) api.Check {
-	c := api.Check{Name: "store", Object: name, OK: reached == nil, Found: "it answers"}
-	if reached != nil {
-		c.Found, c.Problem = "", reached.Error()
-		c.Remedy = fmt.Sprintf("see what the message says; docs/backends/%s.md explains it", name)
+func Reached(name, kind, problem string) api.Check {
+	c := api.Check{Name: "store", Object: name, OK: problem == "", Found: "it answers"}
+	if problem != "" {
+		c.Found, c.Problem = "", problem
+		c.Remedy = fmt.Sprintf("see what the message says; docs/backends/%s.md explains it", kind)
 	}
 	return c
 }

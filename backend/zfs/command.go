@@ -88,6 +88,7 @@ var words = []struct {
 }{
 	{"does not exist", backend.ErrNotFound},
 	{"no such pool", backend.ErrNotFound},
+	{"no such tag", backend.ErrNotFound},
 	{"could not find any snapshots", backend.ErrNotFound},
 	{"already exists", backend.ErrExists},
 	{"conflicting snapshot", backend.ErrExists},

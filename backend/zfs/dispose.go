@@ -144,10 +144,8 @@ func (d *Driver) remove(ctx context.Context, l *line) error {
 		return err
 	}
 	for _, s := range l.snapshots {
-		if s.holds > 0 {
-			if err := absent(d.zfs(ctx, "release", holdTag, l.at(s.name))); err != nil {
-				return err
-			}
+		if err := d.unpin(ctx, l.at(s.name)); err != nil {
+			return err
 		}
 		if err := absent(d.zfs(ctx, "destroy", l.at(s.name))); err != nil {
 			return err

@@ -151,8 +151,7 @@ func (d *Driver) unpin(ctx context.Context, snapshot string) error {
 	if err != nil || holds == 0 {
 		return absent(nil, err)
 	}
-	_, err = d.zfs(ctx, "release", holdTag, snapshot)
-	return err
+	return absent(d.zfs(ctx, "release", holdTag, snapshot))
 }
 
 // rollback takes a line without a head back to its newest snapshot, which has to be whole: what is after it was half received, or is of
@@ -190,11 +189,7 @@ func (d *Driver) disown(ctx context.Context, l *line, s snapshot) error {
 			return err
 		}
 	}
-	if s.holds == 0 {
-		return nil
-	}
-	_, err := d.zfs(ctx, "release", holdTag, l.at(s.name))
-	return err
+	return d.unpin(ctx, l.at(s.name))
 }
 
 // expire removes a snapshot of ours when nothing needs it any more.

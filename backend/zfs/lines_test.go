@@ -188,6 +188,21 @@ func TestAPinnedSnapshotIsNotDestroyedByOthers(t *testing.T) {
 	}
 }
 
+// TestAHoldOfOthersInPlaceOfOurs: somebody released Flocker's hold of a snapshot, and has one of their own.
+func TestAHoldOfOthersInPlaceOfOurs(t *testing.T) {
+	h := newPool(t, 256<<20)
+	mustAll(t, h.driver.Create(t.Context(), backend.Spec{Dataset: dataset, Epoch: 1}))
+	s := h.snapshot(t, dataset, 1, 1)
+	name := h.config.Pool + "/" + h.owner(t) + ".default." + string(dataset) + "@" + s.Name
+	command(t, "zfs", "release", "flocker", name)
+	command(t, "zfs", "hold", "theirs", name)
+	if err := h.driver.Destroy(t.Context(), dataset); !errors.Is(err, backend.ErrBusy) {
+		t.Errorf("Destroy of what others hold = %v; want %v", err, backend.ErrBusy)
+	}
+	command(t, "zfs", "release", "theirs", name)
+	mustAll(t, h.driver.Destroy(t.Context(), dataset))
+}
+
 // TestStreamsOfAnotherKindAreRefused: changed in their first record.
 func TestStreamsOfAnotherKindAreRefused(t *testing.T) {
 	a, b := newPool(t, 256<<20), newPool(t, 256<<20)

@@ -78,10 +78,8 @@ func (d *Driver) dropReceived(ctx context.Context, l *line) error {
 		if !strings.HasPrefix(s.name, ownPrefix+"in.") {
 			continue
 		}
-		if s.holds > 0 {
-			if _, err := d.zfs(ctx, "release", holdTag, l.at(s.name)); err != nil {
-				return err
-			}
+		if err := d.unpin(ctx, l.at(s.name)); err != nil {
+			return err
 		}
 		if err := absent(d.zfs(ctx, "destroy", l.at(s.name))); err != nil {
 			return err

@@ -68,29 +68,57 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
-	pool, err := o.pool(ctx, conf, creds, log)
+	pools, err := o.pools(ctx, conf, creds, log)
 	if err != nil {
 		return err
 	}
 	engine, err := docker.Open(docker.Config{Host: o.dockerHost, Cluster: creds.Identity().Cluster}, log)
 	if err != nil {
-		return errors.Join(err, pool.Close())
+		return errors.Join(err, pools.Close())
 	}
-	err = o.serve(ctx, conf, creds, pool, engine, log)
-	return errors.Join(err, engine.Close(), pool.Close())
+	err = o.serve(ctx, conf, creds, pools, engine, log)
+	return errors.Join(err, engine.Close(), pools.Close())
 }
 
-// pool is the node's storage: the driver, and around it all that is the same for every driver.
-func (o agentOptions) pool(ctx context.Context, conf agentConfig, creds *pki.Credentials, log *slog.Logger) (*backend.Pool, error) {
+// pools are the node's back ends.
+func (o agentOptions) pools(ctx context.Context, conf agentConfig, creds *pki.Credentials, log *slog.Logger) (*backend.Pools, error) {
+	var open []*backend.Pool
+	var pools *backend.Pools
+	var err error
+	for _, s := range conf.storages() {
+		var pool *backend.Pool
+		if pool, err = o.pool(ctx, s, creds, log); err != nil {
+			break
+		}
+		open = append(open, pool)
+	}
+	if err == nil {
+		pools, err = backend.NewPools(open[0], open[1:]...)
+	}
+	if err == nil {
+		return pools, nil
+	}
+	for _, pool := range open {
+		err = errors.Join(err, pool.Close())
+	}
+	return nil, err
+}
+
+// pool is one back end: the driver, and around it all that is the same for every driver.
+func (o agentOptions) pool(ctx context.Context, s namedStorage, creds *pki.Credentials, log *slog.Logger) (*backend.Pool, error) {
 	self := creds.Identity()
-	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster, Credentials: creds}, conf.backend(), conf.backendOptions, log)
+	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster, Credentials: creds}, s.kind(), s.options, log)
 	if err != nil {
 		return nil, err
 	}
-	return backend.NewPool(driver, backend.Options{Name: conf.backend(), MountRoot: o.mountRoot, Log: log}), nil
+	options := backend.Options{Name: s.name, MountRoot: o.mountRoot, Log: log}
+	if s.kind() != s.name {
+		options.Kind = s.kind()
+	}
+	return backend.NewPool(driver, options), nil
 }
 
-func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Credentials, pool *backend.Pool, engine *docker.Engine, log *slog.Logger) error {
+func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Credentials, pools *backend.Pools, engine *docker.Engine, log *slog.Logger) error {
 	self, err := o.self(ctx, conf)
 	if err != nil {
 		return err
@@ -106,13 +134,11 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 	defer peers.Close()
 	a := agent.New(agent.Config{
 		Node: creds.Identity().Node, Self: self, Link: link,
-		Pool: pool, Engine: engine, Network: network.New(log), Notes: notes,
+		Pools: pools, Engine: engine, Network: network.New(log), Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode},
-		IPv6: sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
-		Checks: func(ctx context.Context, reached error) []api.Check {
-			return append([]api.Check{all.Reached(conf.backend(), reached)}, all.Check(ctx, conf.backend(), conf.backendOptions)...)
-		},
-		Fault: o.fault(), Log: log,
+		IPv6:   sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
+		Checks: conf.checks,
+		Fault:  o.fault(), Log: log,
 	})
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(o.peerPort)))

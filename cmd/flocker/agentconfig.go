@@ -22,10 +22,12 @@ const maxAgentConfig = 1 << 20
 // agentConfig is agent.yml: the original's, and under "node" and "control-service.endpoints" what ours adds. As in the
 // original, unknown keys are tolerated, except those of the backend.
 type agentConfig struct {
-	Version float64              `yaml:"version"` // the original's schema has a number
-	Control controlConfig        `yaml:"control-service"`
-	Dataset map[string]yaml.Node `yaml:"dataset"`
-	Node    nodeConfig           `yaml:"node,omitempty"`
+	Version float64       `yaml:"version"` // the original's schema has a number
+	Control controlConfig `yaml:"control-service"`
+	Dataset storageConfig `yaml:"dataset"`
+	// Backends are the node's back ends beside that, by name.
+	Backends map[string]storageConfig `yaml:"backends,omitempty"`
+	Node     nodeConfig               `yaml:"node,omitempty"`
 }
 
 type controlConfig struct {
@@ -105,9 +107,7 @@ func (c agentConfig) check() error {
 	if _, err := netip.ParseAddr(c.Node.Address); c.Node.Address != "" && err != nil {
 		bad("node.address", "%q is no IP address", c.Node.Address)
 	}
-	if c.backend() == "" {
-		bad("dataset.backend", "missing; for example btrfs")
-	}
+	c.checkStorages(bad)
 	return errors.Join(errs...)
 }
 
@@ -117,30 +117,6 @@ func (c agentConfig) endpoints() []string {
 		return c.Control.Endpoints
 	}
 	return []string{net.JoinHostPort(c.Control.Hostname, strconv.Itoa(c.Control.Port))}
-}
-
-func (c agentConfig) backend() string {
-	node := c.Dataset["backend"]
-	if node.Kind != yaml.ScalarNode || node.ShortTag() != "!!str" {
-		return ""
-	}
-	return node.Value
-}
-
-// backendOptions reads what is under "dataset" beside "backend" into a struct of the backend's; what it does not know is an error.
-func (c agentConfig) backendOptions(into any) error {
-	section := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	for key, value := range c.Dataset {
-		if key == "backend" {
-			continue
-		}
-		section.Content = append(section.Content,
-			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: value.Line, Column: 1}, &value)
-	}
-	if err := section.Load(into, yaml.WithKnownFields()); err != nil {
-		return fmt.Errorf("dataset: options of backend %s: %w", c.backend(), yamlProblem(err))
-	}
-	return nil
 }
 
 // encode is the text of an agent.yml.

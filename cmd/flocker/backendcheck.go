@@ -112,28 +112,36 @@ func checkHere(ctx context.Context, path string, log *slog.Logger) ([]api.Check,
 	if err != nil {
 		return nil, err
 	}
-	kind, known := kindNamed(kinds, conf.backend())
-	if !known {
-		return []api.Check{{
-			Name: "options", Object: conf.backend(), Problem: "this program has no such storage",
-			Remedy: fmt.Sprintf("name one of %v as dataset.backend in %s", all.Names(), path),
-		}}, nil
-	}
-	checks := all.Check(ctx, conf.backend(), conf.backendOptions)
-	if kind.Capabilities.Attaches {
-		checks = append([]api.Check{all.Reached(conf.backend(), reachHere(ctx, path, conf, log))}, checks...)
+	var checks []api.Check
+	for _, s := range conf.storages() {
+		kind, known := kindNamed(kinds, s.kind())
+		if !known {
+			checks = append(checks, api.Check{
+				Name: "options", Object: s.name, Problem: fmt.Sprintf("this program has no storage %q", s.kind()),
+				Remedy: fmt.Sprintf("name one of %v as its backend in %s", all.Names(), path),
+			})
+			continue
+		}
+		if kind.Capabilities.Attaches {
+			problem := ""
+			if err := reachHere(ctx, path, s, log); err != nil {
+				problem = err.Error()
+			}
+			checks = append(checks, all.Reached(s.name, s.kind(), problem))
+		}
+		checks = append(checks, all.Check(ctx, s.kind(), s.options)...)
 	}
 	return checks, nil
 }
 
-func reachHere(ctx context.Context, path string, conf agentConfig, log *slog.Logger) error {
+func reachHere(ctx context.Context, path string, s namedStorage, log *slog.Logger) error {
 	creds, err := pki.LoadCredentials(filepath.Dir(path), pki.NodeName)
 	if err != nil {
 		return fmt.Errorf("the node's certificate: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
-	pool, err := agentOptions{mountRoot: backend.DefaultMountRoot}.pool(ctx, conf, creds, log)
+	pool, err := agentOptions{mountRoot: backend.DefaultMountRoot}.pool(ctx, s, creds, log)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,16 +65,21 @@ func usedBy(kinds []all.Kind, nodes []api.NodeInfo) []usedKind {
 		list = append(list, usedKind{k, []string{}})
 	}
 	for _, n := range nodes {
-		name := n.Storage.Backend
-		if name == "" {
-			continue // nothing was heard from it yet
+		for _, on := range n.Storages() {
+			if on.Backend == "" {
+				continue // nothing was heard from it yet
+			}
+			name, where := cmp.Or(on.Kind, on.Backend), n.Name
+			if on.Kind != "" {
+				where += " (as " + on.Backend + ")"
+			}
+			i := slices.IndexFunc(list, func(k usedKind) bool { return k.Name == name })
+			if i < 0 {
+				i = len(list)
+				list = append(list, usedKind{all.Kind{Name: name, About: "not known to this program", Capabilities: on.Capabilities}, nil})
+			}
+			list[i].Nodes = append(list[i].Nodes, where)
 		}
-		i := slices.IndexFunc(list, func(k usedKind) bool { return k.Name == name })
-		if i < 0 {
-			i = len(list)
-			list = append(list, usedKind{all.Kind{Name: name, About: "not known to this program", Capabilities: n.Storage.Capabilities}, nil})
-		}
-		list[i].Nodes = append(list[i].Nodes, n.Name)
 	}
 	return list
 }
@@ -130,7 +136,7 @@ func backendInspectCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w; the kinds of storage are %s", err, strings.Join(all.Names(), ", "))
 			}
-			return p.show(n.Storage, func() error { return p.storageOn(n, kinds) })
+			return p.show(n.Storages(), func() error { return p.storageOn(n, kinds) })
 		},
 		ValidArgsFunction: completeArgs(func(ctx context.Context, c *api.Client) ([]string, error) {
 			found, err := nodeNames(ctx, c)
@@ -190,17 +196,19 @@ func (p printer) storageOn(n api.NodeInfo, kinds []all.Kind) error {
 	t := p.table()
 	t.row("Node:", n.Name)
 	t.row("State:", stateOfNode(n))
-	t.row("Backend:", n.Storage.Backend)
-	if k, ok := kindNamed(kinds, n.Storage.Backend); ok {
-		t.row("What it is:", k.About)
-	}
-	if n.Storage.Machine != "" {
-		t.row("Name in the store:", n.Storage.Machine)
-	}
-	t.row("Free:", freeOf(n.Storage))
-	capabilityRows(t, n.Storage.Capabilities, false)
-	if n.Storage.Error != "" {
-		t.row("Unusable:", n.Storage.Error)
+	for _, on := range n.Storages() {
+		t.row("Backend:", on.Backend)
+		if k, ok := kindNamed(kinds, cmp.Or(on.Kind, on.Backend)); ok {
+			t.row("What it is:", k.About)
+		}
+		if on.Machine != "" {
+			t.row("Name in the store:", on.Machine)
+		}
+		t.row("Free:", freeOf(on))
+		capabilityRows(t, on.Capabilities, false)
+		if on.Error != "" {
+			t.row("Unusable:", on.Error)
+		}
 	}
 	return t.end()
 }

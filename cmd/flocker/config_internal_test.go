@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,11 +37,11 @@ func TestOriginalAgentConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	var options struct{ Pool string }
-	if err := c.backendOptions(&options); err != nil || options.Pool != "/dev/vdb" {
+	if err := c.Dataset.options(&options); err != nil || options.Pool != "/dev/vdb" {
 		t.Errorf("backend's options %+v, %v", options, err)
 	}
-	if got := c.endpoints(); c.backend() != "btrfs" || len(got) != 1 || got[0] != "10.0.0.1:4524" {
-		t.Errorf("backend %q, endpoints %v", c.backend(), got)
+	if got := c.endpoints(); c.Dataset.kind() != "btrfs" || len(got) != 1 || got[0] != "10.0.0.1:4524" {
+		t.Errorf("backend %q, endpoints %v", c.Dataset.kind(), got)
 	}
 	if c, err := parseAgentConfig([]byte(goodAgentConfig)); err != nil || c.Control.Port != 4524 {
 		t.Errorf("without port: %+v, %v; want 4524", c.Control, err)
@@ -60,6 +61,10 @@ func TestAgentConfigErrorsNameTheirPlace(t *testing.T) {
 		{"backend: btrfs", "pool: x", "dataset.backend: missing"},
 		{"backend: btrfs", "backend: 3", "dataset.backend: missing"},
 		{"dataset:", "node: {address: here}\ndataset:", `node.address: "here"`},
+		{"dataset:", "backends: {btrfs: {backend: zfs}}\ndataset:", "backends.btrfs: is the name of the first"},
+		{"dataset:", "backends: {archive: {pool: x}}\ndataset:", "backends.archive.backend: missing"},
+		{"dataset:", "backends: {a/b: {backend: zfs}}\ndataset:", "backends.a/b: \"a/b\" is no name"},
+		{"dataset:", "backends: [zfs]\ndataset:", "line 4: "},
 		{"dataset:", "version: 1\ndataset:", "line 4: "},
 		{"dataset:", "]", "L4"},
 	} {
@@ -70,12 +75,30 @@ func TestAgentConfigErrorsNameTheirPlace(t *testing.T) {
 	}
 }
 
+func TestAgentConfigHasFurtherBackEnds(t *testing.T) {
+	c, err := parseAgentConfig([]byte(goodAgentConfig + "backends:\n  slow: {backend: loopback}\n  archive: {backend: zfs, pool: tank}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range c.storages() {
+		names = append(names, s.name+" "+s.kind())
+	}
+	if want := []string{"btrfs btrfs", "archive zfs", "slow loopback"}; !slices.Equal(names, want) {
+		t.Errorf("back ends = %q; want %q", names, want)
+	}
+	var options struct{ Pool string }
+	if err := c.storages()[1].options(&options); err != nil || options.Pool != "tank" {
+		t.Errorf("options of archive = %+v, %v", options, err)
+	}
+}
+
 func TestUnknownOptionOfABackendIsNamed(t *testing.T) {
 	c, err := parseAgentConfig([]byte(goodAgentConfig + "  pol: /dev/vdb\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = c.backendOptions(&struct{ Pool string }{})
+	err = c.Dataset.options(&struct{ Pool string }{})
 	if want := "line 6: pol: unknown key"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("backendOptions = %v; want %q", err, want)
 	}
@@ -83,6 +106,7 @@ func TestUnknownOptionOfABackendIsNamed(t *testing.T) {
 
 func FuzzAgentConfig(f *testing.F) {
 	f.Add([]byte(goodAgentConfig))
+	f.Add([]byte(goodAgentConfig + "backends:\n  archive: {backend: zfs, pool: tank}\n"))
 	f.Add([]byte("a: &a [*a]\n<<: {version: 1}"))
 	f.Add([]byte("version: 1\ncontrol-service: {endpoints: ['[::1]:1', a:2], hostname: x}\ndataset: {backend: b, c: {d: [!!binary aGk=]}}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -91,7 +115,7 @@ func FuzzAgentConfig(f *testing.F) {
 			return
 		}
 		var options map[string]any
-		_ = c.backendOptions(&options) // only must not panic
+		_ = c.Dataset.options(&options) // only must not panic
 		again, err := c.encode()
 		if err != nil {
 			return // what no parser could have said in another way, such as an alias to something outside
@@ -100,7 +124,7 @@ func FuzzAgentConfig(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q was taken, and is refused when written as %q: %v", text, again, err)
 		}
-		if diff := cmp.Diff(c.endpoints(), d.endpoints()); diff != "" || c.backend() != d.backend() || c.Node != d.Node {
+		if diff := cmp.Diff(c.endpoints(), d.endpoints()); diff != "" || len(c.storages()) != len(d.storages()) || c.Dataset.kind() != d.Dataset.kind() || c.Node != d.Node {
 			t.Errorf("%q is read otherwise when written again: %s", text, diff)
 		}
 	})

@@ -25,12 +25,12 @@ func newDatasetCommand() *cobra.Command {
 }
 
 func datasetCreateCommand() *cobra.Command {
-	var node, size, profile string
+	var node, size, profile, end string
 	var metadata map[string]string
 	cmd := &cobra.Command{
 		Use:     "create NAME --node NODE",
 		Short:   "Make an empty dataset on a node",
-		Example: "  flocker dataset create pgdata --node node1 --size 10G",
+		Example: "  flocker dataset create pgdata --node node1 --size 10G\n  flocker dataset create old-invoices --node node1 --backend archive",
 		Args:    cobra.ExactArgs(1),
 		RunE: withClient(func(ctx context.Context, c *api.Client, p printer, args []string) error {
 			if node == "" {
@@ -40,7 +40,7 @@ func datasetCreateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := c.CreateDataset(ctx, api.DatasetRequest{Name: args[0], Node: node, Size: bytes, Metadata: metadata, Profile: profile})
+			d, err := c.CreateDataset(ctx, api.DatasetRequest{Name: args[0], Node: node, Size: bytes, Metadata: metadata, Profile: profile, Backend: end})
 			if err != nil {
 				return err
 			}
@@ -49,6 +49,7 @@ func datasetCreateCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&node, "node", "", "node that is to have it: name, address, UUID or the beginning of that")
 	cmd.Flags().StringVar(&size, "size", "", "limit, such as 512M or 10G (default: none)")
+	cmd.Flags().StringVar(&end, "backend", "", "back end that is to hold it, of those that the node has (default: the node's first)")
 	cmd.Flags().StringVar(&profile, "profile", "", "storage profile, where the backend has any")
 	cmd.Flags().StringToStringVar(&metadata, "metadata", nil, "KEY=VALUE pairs kept with it")
 	completeFlag(cmd, "node", nodeNames)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 type devCluster struct {
 	name    string
 	backend string
+	further []string
 	options []string // of the back end
 	logging []string // what agents and control are told of their logs
 }
@@ -54,7 +56,7 @@ func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 		},
 		ControlArgs: func(devcluster.Node) []string { return append([]string{"control"}, d.logging...) },
 		StoreArgs:   storeArgs,
-		Ceph:        d.backend == backendRBD,
+		Ceph:        slices.Contains(d.kinds(), backendRBD),
 		Provision:   d.provision,
 	}
 }
@@ -95,7 +97,7 @@ func (d *devCluster) upCommand() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&nodes, "nodes", 3, "number of nodes")
 	cmd.Flags().StringVar(&d.backend, "backend", "btrfs", "storage backend of the nodes that are made")
-	cmd.Flags().StringArrayVar(&d.options, "backend-option", nil, "KEY=VALUE for the backend, as in agent.yml; may be repeated")
+	storageFlags(cmd, &d.further, &d.options)
 	cmd.Flags().StringVar(&link, "link", "", "rate of every node's link, such as 1gbit (default: as it is)")
 	return cmd
 }

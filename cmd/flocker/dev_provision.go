@@ -39,7 +39,7 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	if err := c.Enable(ctx, control.Name, "control"); err != nil {
 		return err
 	}
-	if err := d.startStore(ctx, c); err != nil {
+	if err := d.startStores(ctx, c); err != nil {
 		return err
 	}
 	nodes, err := c.Nodes(ctx)
@@ -59,7 +59,7 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 // joinMachine makes a machine a node and starts its agent.
 func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n devcluster.Node) error {
 	if _, err := c.Exec(ctx, n.Name, "test", "-e", "/etc/flocker/node.crt"); err != nil {
-		if err := d.connectToStore(ctx, c, n.Name); err != nil {
+		if err := d.connectToStores(ctx, c, n.Name); err != nil {
 			return err
 		}
 		token, err := awaitToken(ctx, c)
@@ -68,7 +68,15 @@ func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n d
 		}
 		var out bytes.Buffer
 		join := []string{"flocker", "join", "--no-start", "--name", n.Name, "--address", n.Address.String(), "--backend", d.backend}
-		for _, option := range append(sharedOptions(d.backend, c.Control(), n), d.options...) {
+		options := sharedOptions(d.backend, c.Control(), n)
+		for _, further := range d.further {
+			join = append(join, "--further-backend", further)
+			name, kind, _ := strings.Cut(further, "=")
+			for _, option := range sharedOptions(kind, c.Control(), n) {
+				options = append(options, name+"."+option)
+			}
+		}
+		for _, option := range append(options, d.options...) {
 			join = append(join, "--backend-option", option)
 		}
 		err = c.Stream(ctx, n.Name, devcluster.Streams{Stdin: bytes.NewReader(token), Stdout: &out, Stderr: &out}, append(join, "-")...)

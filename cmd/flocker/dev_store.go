@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"net"
+	"strings"
 
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/devcluster"
@@ -25,24 +26,46 @@ const (
 	storeAway = "10s"
 )
 
-// startStore starts the store that keeps the data of a back end, where it is a service.
-func (d *devCluster) startStore(ctx context.Context, c *devcluster.Cluster) error {
-	switch d.backend {
-	case backendNBD:
-		return c.Enable(ctx, c.Control().Name, storeChild)
-	case backendRBD:
-		return c.StartCeph(ctx)
+// kinds are those of the back ends of the nodes that are made.
+func (d *devCluster) kinds() []string {
+	kinds := []string{d.backend}
+	for _, further := range d.further {
+		_, kind, _ := strings.Cut(further, "=")
+		kinds = append(kinds, kind)
+	}
+	return kinds
+}
+
+// startStores starts the stores that keep the data of back ends, where they are services.
+func (d *devCluster) startStores(ctx context.Context, c *devcluster.Cluster) error {
+	for _, kind := range d.kinds() {
+		var err error
+		switch kind {
+		case backendNBD:
+			err = c.Enable(ctx, c.Control().Name, storeChild)
+		case backendRBD:
+			err = c.StartCeph(ctx)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// connectToStore lets a node use what a back end needs beside the agent.
-func (d *devCluster) connectToStore(ctx context.Context, c *devcluster.Cluster, node string) error {
-	switch d.backend {
-	case "zfs":
-		return c.Enable(ctx, node, devcluster.ZFSDaemon)
-	case backendRBD:
-		return c.ConnectToCeph(ctx, node)
+// connectToStores lets a node use what its back ends need beside the agent.
+func (d *devCluster) connectToStores(ctx context.Context, c *devcluster.Cluster, node string) error {
+	for _, kind := range d.kinds() {
+		var err error
+		switch kind {
+		case "zfs":
+			err = c.Enable(ctx, node, devcluster.ZFSDaemon)
+		case backendRBD:
+			err = c.ConnectToCeph(ctx, node)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -12,12 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/spf13/cobra"
-	"go.yaml.in/yaml/v4"
-
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/internal/service"
 	"github.com/flocker-project/flocker/pki"
+	"github.com/spf13/cobra"
 )
 
 const defaultConfigDir = "/etc/flocker"
@@ -28,6 +26,7 @@ type setup struct {
 	name      string
 	address   string
 	backend   string
+	further   []string
 	options   []string
 	noStart   bool
 
@@ -46,7 +45,7 @@ func (s *setup) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.configDir, "config-dir", defaultConfigDir, "folder of the host's configuration and certificates")
 	cmd.Flags().StringVar(&s.address, "address", "", "IP address at which the other hosts reach this one (default: found out)")
 	cmd.Flags().StringVar(&s.backend, "backend", "btrfs", "storage backend of the node")
-	cmd.Flags().StringArrayVar(&s.options, "backend-option", nil, "KEY=VALUE for the backend, as in agent.yml; may be repeated")
+	storageFlags(cmd, &s.further, &s.options)
 	cmd.Flags().BoolVar(&s.noStart, "no-start", false, "only write the files")
 }
 
@@ -157,26 +156,11 @@ func (s *setup) agentConfig(control []string) error {
 }
 
 func (s *setup) newAgentConfig(control []string) (agentConfig, error) {
-	c := agentConfig{
-		Version: 1,
-		Node:    nodeConfig{Name: s.name, Address: s.address},
-		Dataset: map[string]yaml.Node{"backend": {Kind: yaml.ScalarNode, Tag: "!!str", Value: s.backend}},
-	}
+	c := agentConfig{Version: 1, Node: nodeConfig{Name: s.name, Address: s.address}}
 	if err := c.Control.set(control); err != nil {
 		return agentConfig{}, err
 	}
-	for _, option := range s.options {
-		key, value, ok := strings.Cut(option, "=")
-		if !ok || key == "" || key == "backend" {
-			return agentConfig{}, fmt.Errorf("--backend-option %q: %w: want KEY=VALUE", option, cluster.ErrInvalid)
-		}
-		var node yaml.Node
-		if err := yaml.Load([]byte(value), &node); err != nil || len(node.Content) != 1 {
-			return agentConfig{}, fmt.Errorf("--backend-option %q: %w: the value is no YAML value", option, cluster.ErrInvalid)
-		}
-		c.Dataset[key] = *node.Content[0]
-	}
-	return c, nil
+	return c, c.setStorages(s.backend, s.further, s.options)
 }
 
 // start starts one of Flocker's processes unless it runs.

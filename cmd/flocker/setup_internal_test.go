@@ -96,7 +96,7 @@ func TestInitMakesEverythingOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var options struct{ Size int }
-	if err := agent.backendOptions(&options); err != nil || options.Size != 10 || agent.backend() != "btrfs" ||
+	if err := agent.Dataset.options(&options); err != nil || options.Size != 10 || agent.Dataset.kind() != "btrfs" ||
 		agent.endpoints()[0] != "127.0.0.1:4524" || agent.Node != (nodeConfig{"prod", "127.0.0.1"}) {
 		t.Errorf("agent.yml %+v with %+v, %v", agent, options, err)
 	}

@@ -97,7 +97,7 @@ func kindOfObject(object string) string {
 func (p printer) nodes(all []api.NodeInfo) error {
 	t := p.table("NODE", "ADDRESS", "CLUSTER ADDRESS", "STATE", "STORAGE", "FREE", "APPLICATIONS", "DATASETS", "REPLICAS", "VERSION")
 	for _, n := range all {
-		t.row(n.Name, n.Address, n.ClusterAddress, stateOfNode(n), storageOf(n.Storage), freeOf(n.Storage),
+		t.row(n.Name, n.Address, n.ClusterAddress, stateOfNode(n), storagesOf(n), freeOf(n.Storage),
 			count(len(n.Applications)), count(n.Datasets), count(n.Replicas), n.Version)
 	}
 	return t.end()
@@ -115,11 +115,16 @@ func stateOfNode(n api.NodeInfo) string {
 	return "not alive"
 }
 
-func storageOf(s cluster.Storage) string {
-	if s.Error != "" {
-		return "unusable: " + s.Error
+func storagesOf(n api.NodeInfo) string {
+	var words []string
+	for _, s := range n.Storages() {
+		word := s.Backend
+		if s.Error != "" {
+			word = strings.TrimSpace(word + " unusable: " + s.Error)
+		}
+		words = append(words, word)
 	}
-	return s.Backend
+	return strings.Join(words, ", ")
 }
 
 func freeOf(s cluster.Storage) string {

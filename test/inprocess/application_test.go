@@ -26,7 +26,7 @@ func (n *node) program(ctx context.Context, p enginemem.Process) int {
 	}
 	texts := map[cluster.DatasetID][]byte{}
 	for _, m := range p.Spec.Mounts {
-		files, err := n.disk.Files(m.Dataset)
+		files, err := n.diskOf(m.Dataset).Files(m.Dataset)
 		if err != nil {
 			fmt.Fprintln(p.Output, "cannot read my data:", err)
 			return 1
@@ -57,7 +57,7 @@ func (n *node) record(app string, texts map[cluster.DatasetID][]byte) error {
 	number := n.w.ledger.number(app)
 	for id, text := range texts {
 		texts[id] = fmt.Appendf(text, "%d\n", number)
-		if err := n.disk.Write(id, journal, texts[id]); err != nil {
+		if err := n.diskOf(id).Write(id, journal, texts[id]); err != nil {
 			return err
 		}
 	}

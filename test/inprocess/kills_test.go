@@ -54,7 +54,7 @@ func TestDeathAtEachPoint(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, 2)
-			w.deploy("db", w.nodes[0], 2, nil)
+			w.deployIn("db", w.nodes[0], []string{"", "", "shared"}, nil)
 			for _, away := range aways() {
 				for _, p := range slices.Concat(migrate.SourcePoints(), migrate.TargetPoints()) {
 					if testing.Short() && !slices.Contains(v.short, p) {
@@ -86,7 +86,7 @@ func TestTwoDeathsInOneMove(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	w := newWorld(t, 2)
-	w.deploy("db", w.nodes[0], 2, nil)
+	w.deployIn("db", w.nodes[0], []string{"", "", "shared"}, nil)
 	dice := rand.New(rand.NewPCG(seed, 0))
 	for range moves {
 		away := time.Duration(dice.IntN(500)) * time.Millisecond

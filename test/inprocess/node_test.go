@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
@@ -36,6 +37,7 @@ type node struct {
 	name   string
 	creds  *pki.Credentials
 	disk   *mem.Driver
+	shared *mem.Attached // its second back end: network storage
 	engine *enginemem.Engine
 	net    *netmem.Network
 	link   *link  // from other agents
@@ -73,7 +75,7 @@ var errAway = errors.New("cannot connect to the Docker daemon")
 func newNode(w *world, name string) *node {
 	id := cluster.NodeID(uuid.NewString())
 	n := &node{
-		w: w, id: id, name: name, creds: w.credentials(w.authority.IssueNode(id)), disk: mem.New(diskSize), link: newLink(w.t), uplink: newLink(w.t),
+		w: w, id: id, name: name, creds: w.credentials(w.authority.IssueNode(id)), disk: mem.New(diskSize), shared: w.shelf.Machine(name), link: newLink(w.t), uplink: newLink(w.t),
 		state: w.t.TempDir(), mounts: w.t.TempDir(), boot: uuid.NewString(),
 		points: map[string]func(){}, ways: map[string]behaviour{}, done: map[string]int{},
 		late: map[api.MoveAction]func(func() error){},
@@ -85,7 +87,8 @@ func newNode(w *world, name string) *node {
 			return 0, "", nil
 		},
 		Source: func(path string) bool {
-			return n.disk.Writable(cluster.DatasetID(filepath.Base(filepath.Dir(path))))
+			id := cluster.DatasetID(filepath.Base(filepath.Dir(path)))
+			return n.diskOf(id).Writable(id)
 		},
 		Fault: func(method, application string) error {
 			if method == "Start" && n.behaves(application) == refuses {
@@ -207,6 +210,7 @@ func (n *node) reboot() {
 	n.current().kill()
 	n.engine.Reboot()
 	n.disk.Reboot()
+	n.shared.Disk().Reboot()
 	n.net.Reboot()
 	n.mu.Lock()
 	n.boot = uuid.NewString()
@@ -275,12 +279,33 @@ func (n *node) started(app string) time.Time {
 	return f.Started
 }
 
+// diskOf is where the head of a dataset is, if it is here.
+func (n *node) diskOf(id cluster.DatasetID) *mem.Driver {
+	if _, err := n.shared.Disk().Files(id); err == nil {
+		return n.shared.Disk()
+	}
+	return n.disk
+}
+
+// pools are the node's back ends, with a process's fate around each.
+func (n *node) pools(around func(backend.Driver) backend.Driver) *backend.Pools {
+	own := backend.NewPool(around(n.disk), backend.Options{Name: "mem", MountRoot: n.mounts})
+	shared := backend.NewPool(around(n.shared), backend.Options{Name: "shared", Kind: "shelf", MountRoot: n.mounts})
+	pools, err := backend.NewPools(own, shared)
+	if err != nil {
+		n.w.t.Error(err)
+	}
+	return pools
+}
+
 // copyOf is what is here of a dataset.
 func (n *node) copyOf(id cluster.DatasetID) (cluster.Copy, bool) {
 	all, err := n.disk.List(n.w.t.Context())
-	if err != nil {
+	attached, errShared := n.shared.Disk().List(n.w.t.Context())
+	if err = errors.Join(err, errShared); err != nil {
 		n.w.t.Errorf("look at %s: %v", n.name, err)
 	}
+	all = append(all, attached...)
 	i := slices.IndexFunc(all, func(c cluster.Copy) bool { return c.Dataset == id })
 	if i < 0 {
 		return cluster.Copy{}, false

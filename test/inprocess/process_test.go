@@ -49,16 +49,18 @@ func (n *node) start() {
 	toNode := func(id cluster.NodeID) *tls.Config { return pki.ClientTLS(n.creds, pki.ExpectNode(id)) }
 	link := api.NewAgentClient([]string{n.uplink.address()}, pki.ClientTLS(n.creds, pki.ExpectControl()))
 	peers := api.NewPeerClient(toNode)
-	storage := &fault.Driver{
-		Inner: n.disk,
-		Before: func(op string, _ cluster.DatasetID) error {
-			p.begin(op)
-			if n.broken.Load() {
-				return errBroken
-			}
-			return nil
-		},
-		After: func(string, cluster.DatasetID) error { p.after(); return nil },
+	storage := func(inner backend.Driver) backend.Driver {
+		return &fault.Driver{
+			Inner: inner,
+			Before: func(op string, _ cluster.DatasetID) error {
+				p.begin(op)
+				if n.broken.Load() && inner == backend.Driver(n.disk) {
+					return errBroken
+				}
+				return nil
+			},
+			After: func(string, cluster.DatasetID) error { p.after(); return nil },
+		}
 	}
 	a := agent.New(agent.Config{
 		Node: n.id,
@@ -67,11 +69,11 @@ func (n *node) start() {
 			BootID: boot, Version: "test", Protocol: cluster.ProtocolVersion, Process: uuid.NewString(),
 		},
 		Link:   line{link, p},
-		Pool:   backend.NewPool(storage, backend.Options{Name: "mem", MountRoot: n.mounts}),
+		Pools:  n.pools(storage),
 		Engine: engine{n.engine, p}, Network: wires{n.net, p}, IPv6: func() error { return nil }, Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode, DialNet: p.dial},
-		Checks: func(_ context.Context, reached error) []api.Check {
-			return []api.Check{{Name: "store", OK: reached == nil}}
+		Checks: func(_ context.Context, held backend.Contents) []api.Check {
+			return []api.Check{{Name: "store", OK: held.First.Error == ""}}
 		},
 		Fault: func(point string) {
 			p.pass()

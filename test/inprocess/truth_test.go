@@ -99,7 +99,7 @@ func (w *world) check(s api.Status) {
 		owner := w.node(d.Owner)
 		for _, app := range d.UsedBy {
 			acked := w.ledger.answers(app) // before the look at the data
-			files, err := owner.disk.Files(d.ID)
+			files, err := owner.diskOf(d.ID).Files(d.ID)
 			if err != nil {
 				w.t.Errorf("dataset %s on its owner %s: %v", d.Name, owner.name, err)
 			}

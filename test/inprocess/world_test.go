@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/backend/mem"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/network"
 	"github.com/flocker-project/flocker/pki"
@@ -47,6 +48,7 @@ type world struct {
 	log       *record
 	slow      atomic.Int64 // how long a report to the control service takes, in nanoseconds
 
+	shelf *mem.Shelf     // network storage that all nodes have beside their own
 	later sync.WaitGroup // what happens by itself after a while
 	mu    sync.Mutex
 	ended bool
@@ -60,7 +62,7 @@ func newWorld(t *testing.T, nodes int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, authority: authority, ledger: newLedger(), log: newRecord(), ports: map[string]int{}}
+	w := &world{t: t, authority: authority, shelf: mem.NewShelf(), ledger: newLedger(), log: newRecord(), ports: map[string]int{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			w.log.show(t)
@@ -165,6 +167,12 @@ func (w *world) port(app string) network.Port {
 // deploy runs an application with some datasets on a node, and waits until it serves.
 func (w *world) deploy(app string, on *node, datasets int, change func(*cluster.Application)) {
 	w.t.Helper()
+	w.deployIn(app, on, make([]string, datasets), change)
+}
+
+// deployIn is deploy with a dataset in each of some back ends.
+func (w *world) deployIn(app string, on *node, ends []string, change func(*cluster.Application)) {
+	w.t.Helper()
 	w.mu.Lock()
 	port := 5000 + len(w.ports)
 	w.ports[app] = port
@@ -174,9 +182,9 @@ func (w *world) deploy(app string, on *node, datasets int, change func(*cluster.
 		Ports: []cluster.Port{{Internal: 5432, External: port}},
 	}
 	r := api.DeployRequest{}
-	for i := range datasets {
+	for i, end := range ends {
 		name := fmt.Sprintf("%s-%d", app, i)
-		r.Datasets = append(r.Datasets, cluster.Dataset{Name: name})
+		r.Datasets = append(r.Datasets, cluster.Dataset{Name: name, Backend: end})
 		a.Volumes = append(a.Volumes, cluster.Volume{Dataset: cluster.DatasetID(name), MountPoint: "/" + name})
 	}
 	if change != nil {

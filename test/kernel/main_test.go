@@ -36,7 +36,8 @@ const (
 	bringUp   = 10 * time.Minute      // the first time images are built
 	tearDown  = 2 * time.Minute
 	nodes     = 3
-	dataScale = 4 // of pgbench, each about 15 MB
+	sharedEnd = "shared" // name of the network storage that nodes with storage of their own have beside it
+	dataScale = 4        // of pgbench, each about 15 MB
 )
 
 // site is the cluster with the databases and those who watch them. It is set once, before any test.
@@ -82,6 +83,9 @@ func (g *ground) enter(ctx context.Context) error {
 		return err
 	}
 	g.lab = &lab.Lab{Binary: binary, Name: cmp.Or(os.Getenv(keepEnv), "e2e"), Nodes: nodes, Backend: os.Getenv(backend)}
+	if networkStorage() == "" {
+		g.lab.Further = []string{sharedEnd + "=loopback"}
+	}
 	if err := g.lab.Down(ctx); err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ type Lab struct {
 	Link   string // rate of the links; empty leaves them as they are
 	// Backend is the nodes' storage; empty is the usual one.
 	Backend string
+	// Further are back ends beside it, as NAME=BACKEND.
+	Further []string
 	// Output, where set, gets what the program says while it works.
 	Output io.Writer
 
@@ -46,6 +48,9 @@ func (l *Lab) Up(ctx context.Context) error {
 	}
 	if l.Backend != "" {
 		args = append(args, "--backend", l.Backend)
+	}
+	for _, further := range l.Further {
+		args = append(args, "--further-backend", further)
 	}
 	if _, err := l.Dev(ctx, args...); err != nil {
 		return err
