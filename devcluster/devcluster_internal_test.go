@@ -104,7 +104,7 @@ func TestRecipeTagFollowsItsContent(t *testing.T) {
 }
 
 func TestEveryRecipeIsComplete(t *testing.T) {
-	names := []string{"base", "node"}
+	names := []string{"base", nodeImage, cephImage}
 	for _, name := range lookAlikes {
 		names = append(names, name)
 	}
@@ -123,6 +123,36 @@ func TestEveryRecipeIsComplete(t *testing.T) {
 				t.Errorf("%s/%s: %v", name, path, err)
 			}
 		}
+	}
+}
+
+// A machine with Ceph must not count as one of another version where the others have none, nor the other way round.
+func TestOnlyAnotherVersionOfARecipeIsAged(t *testing.T) {
+	for _, c := range []struct {
+		image, now string
+		aged       bool
+	}{
+		{"flocker-dev/node:1", "flocker-dev/node:1", false},
+		{"flocker-dev/node:1", "flocker-dev/node:2", true},
+		{"flocker-dev/ceph:1", "flocker-dev/node:2", false},
+	} {
+		if got := aged(c.image, c.now); got != c.aged {
+			t.Errorf("aged(%s, %s) = %v; want %v", c.image, c.now, got, c.aged)
+		}
+	}
+}
+
+func TestImageIsBuiltAnewWhereWhatItStandsOnChanges(t *testing.T) {
+	node, from, err := recipeOf(nodeImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, _, err := recipeOf("base")
+	if err != nil || from != base.tag {
+		t.Errorf("%s is built from %s, %v; want %s", node.tag, from, err, base.tag)
+	}
+	if ceph, from, err := recipeOf(cephImage); err != nil || from != node.tag {
+		t.Errorf("%s is built from %s, %v; want %s", ceph.tag, from, err, node.tag)
 	}
 }
 
@@ -213,7 +243,8 @@ func TestSupervisedCommandLines(t *testing.T) {
 	if diff := cmp.Diff([]string{engine, zfs, "agent: agent node1"}, lines(Node{Name: "node1"}, o)); diff != "" {
 		t.Errorf("node (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"control: " + programPath + " control"}, lines(Node{Name: ControlName}, o)); diff != "" {
+	service := []string{"control: " + programPath + " control", "ceph-mon: mon 10.87.0.10", "ceph-osd: " + cephScript + " osd"}
+	if diff := cmp.Diff(service, lines(Node{Name: ControlName, Address: netip.MustParseAddr("10.87.0.10")}, o)); diff != "" {
 		t.Errorf("control (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]string{engine, zfs}, lines(Node{Name: "node1"}, Options{})); diff != "" {

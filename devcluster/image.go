@@ -116,17 +116,34 @@ func drain(messages func(func(jsonstream.Message, error) bool), each func()) err
 	return nil
 }
 
-// build makes the image of a recipe, unless it is cached, and returns its tag.
-func (e *Engine) build(ctx context.Context, name string) (tag string, err error) {
-	from := "debian:" + suite + "-slim"
-	if name != "base" {
-		base, err := readRecipe("base", from)
+// below names what a recipe is built on; the base is built on Debian, and all others on the base.
+func below(name string) string {
+	switch name {
+	case "base":
+		return ""
+	case cephImage:
+		return nodeImage
+	}
+	return "base"
+}
+
+// recipeOf reads a recipe and tells what it is built from.
+func recipeOf(name string) (r recipe, from string, err error) {
+	from = "debian:" + suite + "-slim"
+	if on := below(name); on != "" {
+		base, _, err := recipeOf(on)
 		if err != nil {
-			return "", err
+			return recipe{}, "", err
 		}
 		from = base.tag
 	}
-	r, err := readRecipe(name, from)
+	r, err = readRecipe(name, from)
+	return r, from, err
+}
+
+// build makes the image of a recipe, unless it is cached, and returns its tag.
+func (e *Engine) build(ctx context.Context, name string) (tag string, err error) {
+	r, from, err := recipeOf(name)
 	if err != nil {
 		return "", err
 	}
@@ -135,10 +152,10 @@ func (e *Engine) build(ctx context.Context, name string) (tag string, err error)
 		return r.tag, err
 	}
 	var machine map[string][]byte
-	if name == "base" {
+	if on := below(name); on == "" {
 		from, machine, err = e.foundation(ctx, from)
 	} else {
-		_, err = e.build(ctx, "base")
+		_, err = e.build(ctx, on)
 	}
 	if err != nil {
 		return "", err

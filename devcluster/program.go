@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/flocker-project/flocker/devcluster/supervisor"
@@ -100,6 +101,9 @@ func (c *Cluster) copyProgram(ctx context.Context, n Node, p program, running bo
 	return c.CopyTo(ctx, n.Name, programSum, []byte(p.sum+"\n"), 0o644)
 }
 
+// others are the children that do not run our program.
+var others = []string{"docker", ZFSDaemon, CephMon, CephOSD}
+
 // restartOurs ends agent and control, which the supervisor then starts from the new program. The supervisor itself
 // stays the old one until the node's next start.
 func (c *Cluster) restartOurs(ctx context.Context, n Node) error {
@@ -108,7 +112,7 @@ func (c *Cluster) restartOurs(ctx context.Context, n Node) error {
 		return err
 	}
 	for _, child := range status.Children {
-		if child.PID != 0 && child.Name != "docker" && child.Name != ZFSDaemon {
+		if child.PID != 0 && !slices.Contains(others, child.Name) {
 			if err := c.signal(ctx, n, child, "TERM"); err != nil {
 				return err
 			}

@@ -35,6 +35,8 @@ type Options struct {
 	AgentArgs, ControlArgs func(Node) []string
 	// StoreArgs are those of the block store on the control's machine.
 	StoreArgs func(Node) []string
+	// Ceph has the machines that are made carry Ceph's programs; its daemons start once StartCeph is called.
+	Ceph bool
 	// Provision is called once every machine is up, at each Up; it hands out identities and enables the children.
 	Provision func(context.Context, *Cluster) error
 }
@@ -53,13 +55,26 @@ func (o Options) check() error {
 	return nil
 }
 
+// The recipes of machines.
+const (
+	nodeImage = "node"
+	cephImage = "ceph"
+)
+
+func (o Options) image() string {
+	if o.Ceph {
+		return cephImage
+	}
+	return nodeImage
+}
+
 // Up makes the cluster as asked. What is there already stays, what is missing or stopped is repaired, and a changed
 // binary replaces the old one without touching a container.
 func Up(ctx context.Context, e *Engine, o Options) (*Cluster, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	image, err := e.build(ctx, "node")
+	image, err := e.build(ctx, o.image())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +137,7 @@ func (c *Cluster) ensureMachine(ctx context.Context, n Node, h hosting) error {
 		if found.Container.Config.Labels[labelCluster] != c.name {
 			return fmt.Errorf("container %s is there already and belongs to no development cluster: rename or remove it", n.Container)
 		}
-		if found.Container.Config.Image != h.image {
+		if aged(found.Container.Config.Image, h.image) {
 			c.engine.say(n.Name + " was made by another version of this program; flocker dev down, then up, renews it")
 		}
 		return nil
@@ -139,6 +154,13 @@ func (c *Cluster) ensureMachine(ctx context.Context, n Node, h hosting) error {
 		return fmt.Errorf("make %s: %w", n.Container, err)
 	}
 	return nil
+}
+
+// aged says that an image was made of another version of the same recipe.
+func aged(image, now string) bool {
+	recipe, _, _ := strings.Cut(image, ":")
+	current, _, _ := strings.Cut(now, ":")
+	return recipe == current && image != now
 }
 
 // refresh gives a machine its files, starts it where it does not run, and waits for it.
@@ -200,7 +222,7 @@ func childrenOf(n Node, o Options) []supervisor.Child {
 	if n.IsControl() {
 		gated("control", o.ControlArgs)
 		gated("blockstore", o.StoreArgs)
-		return children
+		return append(children, cephChildren(n)...)
 	}
 	children = append(children,
 		supervisor.Child{Name: "docker", Command: []string{"/bin/sh", "-c", startEngine}},

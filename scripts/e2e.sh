@@ -18,6 +18,7 @@ both() {
 	FLOCKER_BACKEND=loopback "${gotestsum[@]}" -count=1 -timeout 20m ./test/kernel || status=$?
 	# And on storage that is a service and keeps nodes out itself, what is different there: a few, to keep it short.
 	FLOCKER_BACKEND=nbd "${gotestsum[@]}" -count=1 -timeout 10m -run "$on_a_service" ./test/kernel || status=$?
+	FLOCKER_BACKEND=rbd "${gotestsum[@]}" -count=1 -timeout 10m -run "$on_a_service" ./test/kernel || status=$?
 	return $status
 }
 export -f both

@@ -5,6 +5,7 @@ package block
 import (
 	"cmp"
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -13,16 +14,19 @@ import (
 	"github.com/flocker-project/flocker/backend"
 )
 
-// counts are the calls that reached a store, by method.
+// counts are the calls that reached a store, by method, each of which is in the log.
 type counts struct {
-	mu sync.Mutex
-	of map[string]backend.OpStats
+	log *slog.Logger
+	mu  sync.Mutex
+	of  map[string]backend.OpStats
 }
 
 func (c *counts) around(ctx context.Context, call backend.StoreCall, do func(context.Context) error) error {
 	begin := time.Now()
 	err := do(ctx)
 	took := time.Since(begin)
+	c.log.LogAttrs(ctx, slog.LevelDebug, "store call", slog.String("op", call.Op), slog.String("volume", call.Volume.ID),
+		slog.Duration("took", took), slog.Bool("failed", err != nil))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.of == nil {

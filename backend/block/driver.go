@@ -51,7 +51,7 @@ func New(ctx context.Context, store backend.Volumes, config Config) (*Driver, er
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{config: config, held: map[cluster.DatasetID]*held{}, seen: map[cluster.DatasetID]head{}}
+	d := &Driver{config: config, count: counts{log: config.Log}, held: map[cluster.DatasetID]*held{}, seen: map[cluster.DatasetID]head{}}
 	d.store = backend.WrapVolumes(store, slices.Concat([]backend.Around{d.notice}, config.Around, []backend.Around{d.count.around})...)
 	d.listing = newListing(d.store, config.Log)
 	machine, err := d.store.Machine(ctx)

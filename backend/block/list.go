@@ -45,7 +45,7 @@ func (d *Driver) List(ctx context.Context) ([]cluster.Copy, error) {
 			if len(volumes) > 1 && attached[v.ID] == "" {
 				continue // which of several has the data cannot be said, only which of them is here
 			}
-			if err := d.observe(&c, v, attached[v.ID], table); err != nil {
+			if err := d.observe(ctx, &c, v, attached[v.ID], table); err != nil {
 				return nil, err
 			}
 		}
@@ -56,7 +56,7 @@ func (d *Driver) List(ctx context.Context) ([]cluster.Copy, error) {
 }
 
 // observe adds what the kernel has of a volume.
-func (d *Driver) observe(c *cluster.Copy, v backend.Volume, name string, table []mount.Entry) error {
+func (d *Driver) observe(ctx context.Context, c *cluster.Copy, v backend.Volume, name string, table []mount.Entry) error {
 	c.Size = v.Size
 	if name != "" {
 		device, err := filepath.EvalSymlinks(name)
@@ -70,28 +70,46 @@ func (d *Driver) observe(c *cluster.Copy, v backend.Volume, name string, table [
 		return fmt.Errorf("volume %s: %w", v.ID, err)
 	}
 	if len(on) > 0 {
-		return d.observeMounted(c, on[0].Point)
+		return d.observeMounted(ctx, c, on[0].Point)
 	}
 	if c.Device == "" {
 		c.Holder = v.Machine
 		return nil
 	}
 	h, err := d.headOf(v.Dataset, c.Device)
-	if err != nil {
+	if err != nil && !d.unreadable(ctx, v.Dataset, err) {
 		return err
 	}
+	setHead(c, h)
+	return nil
+}
+
+func setHead(c *cluster.Copy, h *head) {
 	c.Head, c.Epoch = h != nil, 0
 	if h != nil {
 		c.Epoch = h.epoch
 	}
-	return nil
 }
 
-func (d *Driver) observeMounted(c *cluster.Copy, point string) error {
+// unreadable says that what could not be read is a matter of one volume alone: the store keeps this machine out of it, or its device
+// has failed. All else goes on, and the volume can still be unmounted and detached.
+func (d *Driver) unreadable(ctx context.Context, id cluster.DatasetID, err error) bool {
+	if !errors.Is(err, unix.EIO) {
+		return false
+	}
+	d.config.Log.WarnContext(ctx, "an attached volume cannot be read", "dataset", id, "error", err)
+	return true
+}
+
+func (d *Driver) observeMounted(ctx context.Context, c *cluster.Copy, point string) error {
 	c.Mounted = point
 	r, err := readRecord(point, c.Dataset)
 	if errors.Is(err, backend.ErrChanged) {
 		return nil // it is not this dataset's head, and what is done with it says so
+	}
+	if d.unreadable(ctx, c.Dataset, err) {
+		setHead(c, d.known(c.Dataset, c.Device))
+		return nil
 	}
 	if err != nil {
 		return err
@@ -109,11 +127,8 @@ func (d *Driver) observeMounted(c *cluster.Copy, point string) error {
 // headOf is what is known of the head on a device that is mounted nowhere here, nil if there is none. The device is read
 // once after it appeared.
 func (d *Driver) headOf(id cluster.DatasetID, device string) (*head, error) {
-	d.mu.Lock()
-	h, seen := d.seen[id]
-	d.mu.Unlock()
-	if seen && h.device == device {
-		return &h, nil
+	if h := d.known(id, device); h != nil {
+		return h, nil
 	}
 	f, err := os.Open(device)
 	if err != nil {
@@ -127,9 +142,19 @@ func (d *Driver) headOf(id cluster.DatasetID, device string) (*head, error) {
 	if err != nil || c.state != whole {
 		return nil, err
 	}
-	h = head{device: device}
+	h := head{device: device}
 	d.note(id, h)
 	return &h, nil
+}
+
+// known is what was read of the head on that device before, nil where nothing was.
+func (d *Driver) known(id cluster.DatasetID, device string) *head {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h, seen := d.seen[id]; seen && h.device == device {
+		return &h
+	}
+	return nil
 }
 
 func (d *Driver) note(id cluster.DatasetID, h head) {

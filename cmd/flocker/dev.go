@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ type devCluster struct {
 	backend string
 	further []string
 	options []string // of the back end
+	logging []string // what agents and control are told of their logs
 }
 
 func newDevCommand() *cobra.Command {
@@ -50,10 +52,11 @@ func (d *devCluster) clusterOptions(nodes int, link string) devcluster.Options {
 		Link:  link,
 		IPv6:  network.IPv6OfHost() == nil, // else Docker could take this machine's own IPv6 away
 		AgentArgs: func(devcluster.Node) []string {
-			return []string{"agent", "--boot-id-file", supervisor.BootIDFile, "--fault-dir", devFaultDir}
+			return append([]string{"agent", "--boot-id-file", supervisor.BootIDFile, "--fault-dir", devFaultDir}, d.logging...)
 		},
-		ControlArgs: func(devcluster.Node) []string { return []string{"control"} },
+		ControlArgs: func(devcluster.Node) []string { return append([]string{"control"}, d.logging...) },
 		StoreArgs:   storeArgs,
+		Ceph:        slices.Contains(d.kinds(), backendRBD),
 		Provision:   d.provision,
 	}
 }
@@ -75,8 +78,12 @@ func (d *devCluster) upCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Make the cluster, or repair it",
+		Long:  "Make the cluster, or repair it. A --log-level is for the cluster's agents and control too.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if level := cmd.Flags().Lookup("log-level"); level.Changed {
+				d.logging = []string{"--log-level", level.Value.String()}
+			}
 			engine, err := devcluster.EnsureEngine(cmd.Context(), devSay)
 			if err != nil {
 				return err

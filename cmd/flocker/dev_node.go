@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,13 +54,16 @@ func (d *devCluster) unpauseCommand() *cobra.Command {
 	})
 }
 
+// children are the processes that a machine's supervisor may run.
+var children = []string{"agent", "docker", "control", storeChild, devcluster.ZFSDaemon, devcluster.CephMon, devcluster.CephOSD}
+
 // childCommand is a command about one process that a node's supervisor runs.
 func (d *devCluster) childCommand(use, short string, act func(context.Context, *devcluster.Cluster, string, string) error) *cobra.Command {
 	return &cobra.Command{
-		Use:       use + " NODE agent|docker|control|blockstore|zfs",
+		Use:       use + " NODE " + strings.Join(children, "|"),
 		Short:     short,
 		Args:      cobra.ExactArgs(2),
-		ValidArgs: []string{"agent", "docker", "control", "blockstore", devcluster.ZFSDaemon},
+		ValidArgs: children,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := d.open(cmd.Context())
 			if err != nil {

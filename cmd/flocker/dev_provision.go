@@ -7,18 +7,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/devcluster"
-	"github.com/flocker-project/flocker/devcluster/supervisor"
 	"github.com/flocker-project/flocker/pki"
 )
 
@@ -27,11 +23,6 @@ const (
 	devUserDir = "/etc/flocker/user"
 	// devFaultDir is where a drill puts a file to have the agent die at a point of a move.
 	devFaultDir = "/run/flocker/faults"
-	// backendNBD needs a block store, which is the control machine's child storeChild.
-	backendNBD = "nbd"
-	storeChild = "blockstore"
-	// storeAway is long enough for a store that starts anew on the same machine.
-	storeAway = "10s"
 	// controlStart bounds the wait for the control service of a development cluster.
 	controlStart = 30 * time.Second
 )
@@ -48,10 +39,8 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	if err := c.Enable(ctx, control.Name, "control"); err != nil {
 		return err
 	}
-	if slices.Contains(d.kinds(), backendNBD) {
-		if err := c.Enable(ctx, control.Name, storeChild); err != nil {
-			return err
-		}
+	if err := d.startStores(ctx, c); err != nil {
+		return err
 	}
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
@@ -67,23 +56,11 @@ func (d *devCluster) provision(ctx context.Context, c *devcluster.Cluster) error
 	return g.Wait()
 }
 
-// kinds are those of the back ends of the nodes that are made.
-func (d *devCluster) kinds() []string {
-	kinds := []string{d.backend}
-	for _, further := range d.further {
-		_, kind, _ := strings.Cut(further, "=")
-		kinds = append(kinds, kind)
-	}
-	return kinds
-}
-
 // joinMachine makes a machine a node and starts its agent.
 func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n devcluster.Node) error {
 	if _, err := c.Exec(ctx, n.Name, "test", "-e", "/etc/flocker/node.crt"); err != nil {
-		if slices.Contains(d.kinds(), "zfs") {
-			if err := c.Enable(ctx, n.Name, devcluster.ZFSDaemon); err != nil {
-				return err
-			}
+		if err := d.connectToStores(ctx, c, n.Name); err != nil {
+			return err
 		}
 		token, err := awaitToken(ctx, c)
 		if err != nil {
@@ -108,25 +85,6 @@ func (d *devCluster) joinMachine(ctx context.Context, c *devcluster.Cluster, n d
 		}
 	}
 	return c.Enable(ctx, n.Name, "agent")
-}
-
-// sharedOptions are what a back end that keeps data away from the nodes is to know in a development cluster.
-func sharedOptions(backend string, control, n devcluster.Node) []string {
-	switch backend {
-	case "loopback":
-		return []string{"root_path=" + devcluster.SharedFolder, "compute_instance_id=" + n.Name}
-	case backendNBD:
-		return []string{"store=" + control.Address.String(), "reconnect=" + storeAway}
-	}
-	return nil
-}
-
-// storeArgs are those of the block store beside the control service, whose certificate it shows.
-func storeArgs(control devcluster.Node) []string {
-	return []string{
-		"blockstore", "serve", "--certificate", pki.ControlName, "--boot-id-file", supervisor.BootIDFile,
-		"--listen", net.JoinHostPort(control.Address.String(), client.DefaultPort),
-	}
 }
 
 // awaitToken asks for a join token until the control service answers.

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -61,7 +62,7 @@ func (d *devCluster) logsCommand() *cobra.Command {
 	var follow bool
 	var lines int
 	cmd := &cobra.Command{
-		Use:   "logs NODE [agent|docker|control|blockstore|zfs]",
+		Use:   "logs NODE [" + strings.Join(children, "|") + "]",
 		Short: "Show what a node's processes wrote",
 		Args:  cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

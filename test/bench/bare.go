@@ -17,8 +17,10 @@ import (
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/nbd"
+	"github.com/flocker-project/flocker/backend/rbd"
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/devcluster"
 	"github.com/flocker-project/flocker/internal/run"
 	"github.com/flocker-project/flocker/pki"
 )
@@ -30,25 +32,32 @@ const (
 	bareSize    = 1 << 30
 )
 
+const bareDevices = "/run/flocker/devices/bare"
+
 // bareClient is one call of it.
 type bareClient struct {
-	store  *nbd.Store
+	store  backend.Volumes
 	volume backend.Volume
 }
 
 // runBare does one thing with a volume and prints how long it took, or the volume's name.
-func runBare(ctx context.Context, what, address, volume string) error {
+func runBare(ctx context.Context, what, kind, address, volume string) error {
 	creds, err := pki.LoadCredentials("/etc/flocker", pki.NodeName)
 	if err != nil {
 		return err
 	}
-	c, err := client.New(address, pki.ClientTLS(creds, pki.ExpectControl()))
-	if err != nil {
-		return err
+	var store backend.Volumes
+	switch kind {
+	case "nbd":
+		store, err = bareNBD(ctx, creds, address)
+	case "rbd":
+		store, err = rbd.Open(rbd.Config{
+			Pool: devcluster.CephPool, User: devcluster.CephUser, Machine: string(creds.Identity().Node), Cluster: "bare",
+			Dir: bareDevices, Log: slog.New(slog.DiscardHandler),
+		})
+	default:
+		err = fmt.Errorf("-backend %q: %w: nbd or rbd", kind, cluster.ErrInvalid)
 	}
-	store, err := nbd.Open(nbd.Config{
-		Client: c, Machine: string(creds.Identity().Node), Dir: "/run/flocker/devices/bare", Log: slog.New(slog.DiscardHandler),
-	})
 	if err != nil {
 		return err
 	}
@@ -57,10 +66,18 @@ func runBare(ctx context.Context, what, address, volume string) error {
 	if do == nil {
 		return fmt.Errorf("-bare %s: %w: make, attach or detach", what, cluster.ErrInvalid)
 	}
-	if _, err := c.Volumes(ctx); err != nil { // an agent's connection is there too
-		return err
-	}
 	return do(ctx)
+}
+
+func bareNBD(ctx context.Context, creds *pki.Credentials, address string) (backend.Volumes, error) {
+	c, err := client.New(address, pki.ClientTLS(creds, pki.ExpectControl()))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Volumes(ctx); err != nil { // an agent's connection is there too
+		return nil, err
+	}
+	return nbd.Open(nbd.Config{Client: c, Machine: string(creds.Identity().Node), Dir: bareDevices, Log: slog.New(slog.DiscardHandler)})
 }
 
 // make makes a volume with a filesystem.

@@ -77,7 +77,7 @@ func measure(ctx context.Context, o options) error {
 // onCluster brings the cluster up, measures, and takes it down whatever happened.
 func (b *bench) onCluster(ctx context.Context) (all []result, err error) {
 	begun := time.Now()
-	say("== Cluster %s: three nodes with %s, links of %s (the first time its images are built: a few minutes)", b.lab.Name, b.lab.Backend, b.lab.Link)
+	say("== Cluster %s: %d nodes with %s (the first time its images are built: a few minutes)", b.lab.Name, b.lab.Nodes, b.lab.Backend)
 	if err := b.lab.Down(ctx); err != nil {
 		return nil, err
 	}

@@ -17,9 +17,9 @@ import (
 
 const redisImage = "redis:8"
 
-// createDataset measures from the request to the dataset being mounted.
+// createDataset measures from the request to the dataset being mounted, on the storage of the cluster.
 func (b *bench) createDataset() section {
-	names := []string{"create.dataset", "create.dataset.worst"}
+	names := []string{"create." + b.lab.Backend, "create." + b.lab.Backend + ".worst"}
 	return section{names, func(ctx context.Context) ([]result, error) {
 		return b.beside(ctx, names, func(name string) (time.Duration, error) {
 			begun := time.Now()

@@ -25,7 +25,12 @@ func limits() []limit {
 	return []limit{
 		most(`^move\..*\.added$`, 200, "ms"),
 		most(`^idle\.cpu$`, 1, "%"),
-		most(`^move\.nbd\.share$`, 100, "ms"),
+		most(`^move\.(nbd|rbd)\.share$`, 100, "ms"),
+		most(`^calls\..*\.idle$`, 0, "calls"),
+		{
+			regexp.MustCompile(`^calls\..*\.move$`), "at most one listing more than the baseline",
+			func(r result, _ func(string) (result, bool)) bool { return r.Value <= r.Baseline+1 },
+		},
 		most(`^network\.move\.refused$`, 0, "connections"),
 		most(`^network\.move\.longest_wait$`, 50, "ms"),
 		{

@@ -27,15 +27,16 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "measure only what has a result whose name matches this regular expression")
 	flag.BoolVar(&o.quick, "quick", false, "less of everything, in a few minutes")
 	flag.BoolVar(&o.strict, "strict", false, "fail when a limit is missed")
-	step := flag.String("bare", "", "on a node: make, attach or detach a volume as a bare client of a block store")
-	store := flag.String("store", "", "with -bare: the block store's address")
+	step := flag.String("bare", "", "on a node: make, attach or detach a volume as a bare client of a store")
+	backend := flag.String("backend", "", "with -bare: the kind of store, nbd or rbd")
+	address := flag.String("store", "", "with -bare: the block store's address")
 	volume := flag.String("volume", "", "with -bare: the volume's name")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	do := func() error { return measure(ctx, o) }
 	if *step != "" {
-		do = func() error { return runBare(ctx, *step, *store, *volume) }
+		do = func() error { return runBare(ctx, *step, *backend, *address, *volume) }
 	}
 	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -58,17 +59,23 @@ func newBenches(o options) ([]*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	on := func(backend string) *bench {
+	on := func(backend string, nodes int, link string) *bench {
 		return &bench{
-			lab:   &lab.Lab{Binary: binary, Name: o.name, Nodes: 3, Link: o.link, Backend: backend},
+			lab:   &lab.Lab{Binary: binary, Name: o.name, Nodes: nodes, Link: link, Backend: backend},
 			quick: o.quick,
 			only:  only,
 		}
 	}
-	btrfs, zfs := on("btrfs"), on("zfs")
+	btrfs, zfs := on("btrfs", 3, o.link), on("zfs", 3, o.link)
 	btrfs.measured = slices.Concat(
 		[]section{btrfs.idle(), btrfs.createDataset(), btrfs.createContainer(), btrfs.throughput("btrfs", btrfsTools(), 1000)},
-		btrfs.postgres(), btrfs.networks(), []section{btrfs.volumes()})
-	zfs.measured = []section{zfs.throughput("zfs", zfsTools(), 500)}
-	return []*bench{btrfs, zfs}, nil
+		btrfs.postgres(), btrfs.networks())
+	zfs.measured = []section{zfs.createDataset(), zfs.throughput("zfs", zfsTools(), 500)}
+	all := []*bench{btrfs, zfs}
+	for _, backend := range []string{"nbd", "rbd"} {
+		b := on(backend, 2, "") // nothing is copied
+		b.measured = []section{b.createDataset(), b.volumes(), b.calls()}
+		all = append(all, b)
+	}
+	return all, nil
 }

@@ -15,46 +15,46 @@ import (
 	"github.com/flocker-project/flocker/test/load"
 )
 
-// share is of what a move on network storage adds to the application's own stop and start and to what a bare client of the same
-// store takes to give a volume back on one node and to have it on the other.
-const share = "move.nbd.share"
+const volumesPort = 7011
 
-const sharePort = 7011
-
-// volumes measures moves on a cluster with network storage, beside a bare client on the same nodes.
+// volumes measures moves on network storage beside a bare client of the same store on the same nodes: what a move adds to the application's
+// own stop and start, and to what the bare client takes to give a volume back on one node and to have it on the other.
 func (b *bench) volumes() section {
-	return section{[]string{share}, func(ctx context.Context) (found []result, err error) {
-		v := &volumes{bench: b, lab: &lab.Lab{Binary: b.lab.Binary, Name: b.lab.Name + "-nbd", Nodes: 2, Backend: "nbd"}}
-		if err := v.lab.Down(ctx); err != nil {
+	share := "move." + b.lab.Backend + ".share"
+	return section{[]string{share}, func(ctx context.Context) ([]result, error) {
+		v := &volumes{bench: b}
+		bare, err := v.newBare(ctx)
+		if err != nil {
 			return nil, err
 		}
-		defer func() {
-			down, cancel := context.WithTimeout(context.WithoutCancel(ctx), downWithin)
-			defer cancel()
-			err = errors.Join(err, v.lab.Down(down))
-		}()
-		if err := v.lab.Up(ctx); err != nil {
+		err = b.onVolume(ctx, func(w *load.Writer) error {
+			for i := range choose(b, 9, 5) {
+				to, from := lab.Node(2-i%2), lab.Node(1+i%2)
+				if err := errors.Join(v.move(ctx, w, to), v.carry(ctx, bare, from, to)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			return nil, err
 		}
-		return v.run(ctx)
+		base := median(v.bares)
+		return []result{inMilliseconds(share, median(v.besides)-base, base)}, nil
 	}}
 }
 
 type volumes struct {
 	*bench
-	lab            *lab.Lab
 	besides, bares []time.Duration
 }
 
-func (v *volumes) run(ctx context.Context) ([]result, error) {
-	if _, err := v.lab.Dev(ctx, "load", redisImage); err != nil {
-		return nil, err
+// onVolume runs Redis on node1 with a writer, lets it be used, and looks at every record.
+func (b *bench) onVolume(ctx context.Context, use func(*load.Writer) error) (err error) {
+	if err := b.load(ctx, redisImage); err != nil {
+		return err
 	}
-	bare, err := v.newBare(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = v.lab.Deploy(ctx, fmt.Sprintf(`version: 2
+	err = b.lab.Deploy(ctx, fmt.Sprintf(`version: 2
 applications:
   kv:
     image: %s
@@ -62,29 +62,21 @@ applications:
     ports: [{internal: %d, external: %d}]
     volumes: [{dataset: kv-data, mountpoint: /data}]
     hooks: {preset: redis}
-`, redisImage, sharePort, sharePort, sharePort), "version: 1\nnodes:\n  node1: [kv]\n")
+`, redisImage, volumesPort, volumesPort, volumesPort), "version: 1\nnodes:\n  node1: [kv]\n")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w, err := load.Start(ctx, load.Redis{}, v.lab.Everywhere(sharePort), pace)
+	defer func() { err = errors.Join(err, b.remove(ctx, "kv", "kv-data")) }()
+	w, err := load.Start(ctx, load.Redis{}, b.lab.Everywhere(volumesPort), pace)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i := range choose(v.bench, 9, 5) {
-		to, from := lab.Node(2-i%2), lab.Node(1+i%2)
-		if err = errors.Join(v.move(ctx, w, to), v.carry(ctx, bare, from, to)); err != nil {
-			break
-		}
-	}
+	err = use(w)
 	verdict, stopped := w.Stop(ctx)
-	if err = errors.Join(err, stopped); err != nil {
-		return nil, err
+	if err = errors.Join(err, stopped); err == nil && verdict.Lost+verdict.Duplicated > 0 {
+		err = fmt.Errorf("of %d acknowledged records %d are lost and %d there twice", verdict.Acknowledged, verdict.Lost, verdict.Duplicated)
 	}
-	if verdict.Lost > 0 || verdict.Duplicated > 0 {
-		return nil, fmt.Errorf("of %d acknowledged records %d are lost and %d there twice", verdict.Acknowledged, verdict.Lost, verdict.Duplicated)
-	}
-	base := median(v.bares)
-	return []result{inMilliseconds(share, median(v.besides)-base, base)}, nil
+	return err
 }
 
 // move measures one move without what the application itself takes.
@@ -121,7 +113,7 @@ func (v *volumes) newBare(ctx context.Context) (volume string, err error) {
 
 // bare lets the bare client on a node do something.
 func (v *volumes) bare(ctx context.Context, node, what, volume string) (string, error) {
-	out, err := v.lab.Exec(ctx, node, bareProgram, "-bare", what, "-store", v.lab.Address("control"), "-volume", volume)
+	out, err := v.lab.Exec(ctx, node, bareProgram, "-bare", what, "-backend", v.lab.Backend, "-store", v.lab.Address("control"), "-volume", volume)
 	return strings.TrimSpace(string(out)), err
 }
 

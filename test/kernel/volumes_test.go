@@ -47,7 +47,7 @@ func copies(t *testing.T) *stage {
 }
 
 // fences says whether the nodes' storage can itself keep a node out.
-func fences() bool { return os.Getenv(backend) == "nbd" }
+func fences() bool { return slices.Contains([]string{"nbd", "rbd"}, os.Getenv(backend)) }
 
 const sparePort = 7009
 
@@ -204,7 +204,7 @@ func (s *stage) counted(node string) int {
 func TestFrozenNodeIsShutOut(t *testing.T) {
 	s := onVolumes(t)
 	if !fences() {
-		t.Skip("needs storage that keeps a node out: FLOCKER_BACKEND=nbd")
+		t.Skip("needs storage that keeps a node out: FLOCKER_BACKEND=nbd or rbd")
 	}
 	w := s.spare()
 	s.onNode("node2", countOnDisk+" </dev/null >/dev/null 2>&1 &")
