@@ -35,7 +35,7 @@ func (c *Cluster) Stop(ctx context.Context, node string, graceful bool) error {
 		}
 	}
 	if m.running() || m.summary.State == container.StatePaused {
-		if err := c.end(ctx, m, graceful); err != nil {
+		if err := c.dying(ctx, m, func() error { return c.end(ctx, m, graceful) }); err != nil {
 			return fmt.Errorf("stop %s: %w", node, err)
 		}
 	}
@@ -125,10 +125,13 @@ func Down(ctx context.Context, e *Engine, name string) error {
 
 func (c *Cluster) remove(ctx context.Context, m machine) error {
 	id := m.summary.ID
-	_, err := c.engine.docker.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-	if cerrdefs.IsConflict(err) {
-		err = c.waitRemoved(ctx, id) // the work of an earlier Down that was cut short
-	}
+	err := c.dying(ctx, m, func() error {
+		_, err := c.engine.docker.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		if cerrdefs.IsConflict(err) {
+			err = c.waitRemoved(ctx, id) // the work of an earlier Down that was cut short
+		}
+		return err
+	})
 	if err != nil && !cerrdefs.IsNotFound(err) {
 		return fmt.Errorf("remove %s: %w", m.Container, err)
 	}

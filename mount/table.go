@@ -25,6 +25,9 @@ type Entry struct {
 // Table is the mount table of this process's mount namespace; mounts of later come later.
 func Table() ([]Entry, error) { return tableOf("/proc/self/mountinfo") }
 
+// TableOf is the mount table of a process.
+func TableOf(pid int) ([]Entry, error) { return tableOf(fmt.Sprintf("/proc/%d/mountinfo", pid)) }
+
 func tableOf(file string) ([]Entry, error) {
 	f, err := os.Open(file)
 	if err != nil {
