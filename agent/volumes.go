@@ -13,6 +13,9 @@ import (
 
 // expected are the volumes of network storage that belong to this node, as it has read: their absence means something.
 func (a *Agent) expected(desired cluster.Desired) []cluster.DatasetID {
+	if !a.Pools.AnyAttaches() {
+		return nil
+	}
 	var ids []cluster.DatasetID
 	for _, id := range slices.Sorted(maps.Keys(desired.Datasets)) {
 		if d := desired.Datasets[id]; d.Owner == a.Node && (d.Born || d.Deleted) && a.Pools.Of(d.Backend).Capabilities().Attaches {

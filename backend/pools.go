@@ -120,8 +120,8 @@ func (p *Pools) Reach(ctx context.Context) (Contents, error) {
 	return held, errors.Join(errs...)
 }
 
-// Attach says whether any of them is network storage.
-func (p *Pools) Attach() bool {
+// AnyAttaches says whether one of them is network storage.
+func (p *Pools) AnyAttaches() bool {
 	return slices.ContainsFunc(p.all(), func(one *Pool) bool { return one.can.Attaches })
 }
 

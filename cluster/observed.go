@@ -47,6 +47,14 @@ type Storage struct {
 	Error        string       `json:"error,omitempty"` // why storage cannot be used
 }
 
+// Driver is the kind of storage that it is; empty where nothing is known of it.
+func (s Storage) Driver() string {
+	if s.Kind != "" {
+		return s.Kind
+	}
+	return s.Backend
+}
+
 // Back is the node's back end of that name, the first one where the name is empty. A node that has none of that name says so
 // in its Error.
 func (o Observed) Back(end string) Storage {

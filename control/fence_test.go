@@ -246,7 +246,7 @@ func TestFailOverNeedsAFenceAReplicaAndConsent(t *testing.T) {
 // A volume of network storage needs no replica and loses nothing; the fence is needed all the same.
 func TestFailOverOfAVolumeLosesNothing(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "a", "b", "c")
+	s := newStage(t, "a", "b", "c", "d")
 	s.deploy("db", "a")
 	id := s.dataset("db").ID
 	block := func(name string) cluster.Storage {
@@ -255,6 +255,9 @@ func TestFailOverOfAVolumeLosesNothing(t *testing.T) {
 	s.report("a", cluster.Observed{Storage: block("loopback"), Copies: map[cluster.DatasetID]cluster.Copy{id: {Dataset: id, Head: true, Epoch: 1, Device: "/dev/loop1"}}})
 	s.report("b", cluster.Observed{Storage: block("loopback")})
 	s.report("c", cluster.Observed{Storage: block("ebs")})
+	namesake := block("loopback")
+	namesake.Kind = "rbd"
+	s.report("d", cluster.Observed{Storage: namesake})
 	ask := func(node string) error {
 		_, err := s.service.FailOver(t.Context(), "test", api.FailOverRequest{Application: "db", Node: node})
 		return err
@@ -265,6 +268,7 @@ func TestFailOverOfAVolumeLosesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, ask("c"), cluster.ErrPrecondition) // other storage
+	wantError(t, ask("d"), cluster.ErrPrecondition) // other storage of that name
 	if err := ask("b"); err != nil {
 		t.Fatal(err)
 	}

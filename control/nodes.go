@@ -286,7 +286,7 @@ func (d *draft) evicts(ctx context.Context, from, to cluster.Node, sets []cluste
 				return false, nil
 			}
 		}
-		if old.Backend != next.Backend || old.Kind != next.Kind {
+		if old.Driver() != next.Driver() {
 			return false, nil
 		}
 	}
@@ -300,9 +300,16 @@ func (s *Service) takeOver(ctx context.Context, d *draft, id cluster.DatasetID, 
 	if ignoreNotFound(err) != nil {
 		return api.FailedOverCopy{}, err
 	}
+	last, _, err := d.stored(ctx, n)
+	if err != nil {
+		return api.FailedOverCopy{}, err
+	}
 	switch storage := seen.Back(n.Backend); {
 	case storage.Error != "":
 		return api.FailedOverCopy{}, fmt.Errorf("dataset %s: node %s: %s: %w", n.Name, to.Name, storage.Error, cluster.ErrPrecondition)
+	case last.Backend != "" && storage.Driver() != last.Driver():
+		return api.FailedOverCopy{}, fmt.Errorf("dataset %s: it is in %s, and the back end %s of node %s is %s: %w",
+			n.Name, last.Driver(), storage.Backend, to.Name, storage.Driver(), cluster.ErrPrecondition)
 	case storage.Capabilities.Attaches:
 		return s.takeVolumeOver(d, n, to, by)
 	}

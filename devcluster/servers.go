@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
@@ -44,8 +45,13 @@ func (c *Cluster) serversOf(ctx context.Context, m machine) (servers, error) {
 		return servers{}, fmt.Errorf("look at %s: %w", m.Container, err)
 	}
 	s := servers{init: filepath.Join("/proc", strconv.Itoa(found.Container.State.Pid))}
+	// With an engine elsewhere the number is some other process's, whose connections are not ours to break.
+	groups, err := os.ReadFile(filepath.Join(s.init, "cgroup"))
+	if err != nil || !strings.Contains(string(groups), m.summary.ID) {
+		return s, nil //nolint:nilerr // it is not there, or not ours to look at
+	}
 	table, err := mount.TableOf(found.Container.State.Pid)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		return s, nil
 	}
 	for _, e := range table {

@@ -3,7 +3,6 @@
 package migrate
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -106,8 +105,9 @@ func endsOf(sets []cluster.Dataset) []string {
 func (c *checks) storage(storage, source cluster.Storage) {
 	problem, remedy := "", ""
 	switch {
-	case storage.Error == "" && source.Error == "" && kindOf(storage) != kindOf(source):
-		problem, remedy = fmt.Sprintf("its back end %s is of kind %s, the source's of kind %s", storage.Backend, kindOf(storage), kindOf(source)), "choose a node with the same kind of storage"
+	case storage.Error == "" && source.Error == "" && source.Backend != "" && storage.Driver() != source.Driver():
+		problem = fmt.Sprintf("its back end %s is of kind %s, the source's of kind %s", storage.Backend, storage.Driver(), source.Driver())
+		remedy = "choose a node with the same kind of storage"
 	case storage.Error != "":
 		problem, remedy = storage.Error, "repair the storage of the node"
 	case !storage.Capabilities.Replicates && !storage.Capabilities.Attaches:
@@ -115,8 +115,6 @@ func (c *checks) storage(storage, source cluster.Storage) {
 	}
 	c.add("storage", "storage of "+c.node, problem, remedy)
 }
-
-func kindOf(s cluster.Storage) string { return cmp.Or(s.Kind, s.Backend) }
 
 func (c *checks) room(req api.PrepareRequest, end string, storage cluster.Storage, copies map[cluster.DatasetID]cluster.Copy) {
 	object := "storage of " + c.node

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +68,7 @@ func usedBy(kinds []all.Kind, nodes []api.NodeInfo) []usedKind {
 			if on.Backend == "" {
 				continue // nothing was heard from it yet
 			}
-			name, where := cmp.Or(on.Kind, on.Backend), n.Name
+			name, where := on.Driver(), n.Name
 			if on.Kind != "" {
 				where += " (as " + on.Backend + ")"
 			}
@@ -198,7 +197,7 @@ func (p printer) storageOn(n api.NodeInfo, kinds []all.Kind) error {
 	t.row("State:", stateOfNode(n))
 	for _, on := range n.Storages() {
 		t.row("Backend:", on.Backend)
-		if k, ok := kindNamed(kinds, cmp.Or(on.Kind, on.Backend)); ok {
+		if k, ok := kindNamed(kinds, on.Driver()); ok {
 			t.row("What it is:", k.About)
 		}
 		if on.Machine != "" {

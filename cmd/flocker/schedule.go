@@ -72,16 +72,9 @@ next. What one of the --keep rules keeps is kept; at least one is needed. Withou
 				ID: cluster.ScheduleID(uuid.NewString()), Application: application,
 				Every: cluster.Every(o.every), Quiesce: o.quiesce, Keep: o.keep, Paused: paused,
 			}
-			dataset, rest, err := snapshotted(application, args)
-			if err != nil {
+			var err error
+			if request.Dataset, request.Name, err = snapshottedAs(application, args); err != nil {
 				return err
-			}
-			switch request.Dataset = dataset; len(rest) {
-			case 0:
-			case 1:
-				request.Name = rest[0]
-			default:
-				return fmt.Errorf("%w: with --application only the schedule's name is given", cluster.ErrInvalid)
 			}
 			x, err := c.CreateSchedule(ctx, request)
 			if err != nil {
@@ -106,6 +99,18 @@ func snapshotted(application string, args []string) (dataset string, rest []stri
 		return "", nil, fmt.Errorf("%w: name a dataset, or an application with --application", cluster.ErrInvalid)
 	}
 	return args[0], args[1:], nil
+}
+
+// snapshottedAs takes the dataset from the arguments, where no application is named, and the name of what is made, where there is one.
+func snapshottedAs(application string, args []string) (dataset, name string, err error) {
+	dataset, rest, err := snapshotted(application, args)
+	switch {
+	case err != nil || len(rest) == 0:
+		return dataset, "", err
+	case len(rest) > 1:
+		return "", "", fmt.Errorf("%w: with --application only a name is given", cluster.ErrInvalid)
+	}
+	return dataset, rest[0], nil
 }
 
 func scheduleListCommand() *cobra.Command {

@@ -59,16 +59,9 @@ A snapshot stays, and moves along with its dataset, until it is removed.`,
 
 func (o *snapshotCreate) run(ctx context.Context, c *api.Client, p printer, args []string) error {
 	request := api.SnapshotRequest{ID: cluster.SnapshotID(uuid.NewString()), Application: o.application, Quiesce: o.quiesce}
-	dataset, rest, err := snapshotted(o.application, args)
-	if err != nil {
+	var err error
+	if request.Dataset, request.Name, err = snapshottedAs(o.application, args); err != nil {
 		return err
-	}
-	switch request.Dataset = dataset; len(rest) {
-	case 0:
-	case 1:
-		request.Name = rest[0]
-	default:
-		return fmt.Errorf("%w: with --application only the snapshot's name is given", cluster.ErrInvalid)
 	}
 	infos, err := c.CreateSnapshots(ctx, request)
 	if err == nil && !o.noWait {
