@@ -15,7 +15,7 @@ type DatasetRequest struct {
 	Node     string            `json:"node" doc:"the owner: name, UUID, prefix of the UUID, or address of a node"`
 	Size     int64             `json:"size,omitempty" doc:"bytes; 0 is unlimited on peer-to-peer storage"`
 	Metadata map[string]string `json:"metadata,omitempty"`
-	Profile  string            `json:"profile,omitempty"`
+	Profile  string            `json:"profile,omitempty" doc:"a profile of the node's back end, such as gold; the metadata's clusterhq:flocker:profile when empty"`
 	Backend  string            `json:"backend,omitempty" doc:"a back end of the node; empty is its first"`
 	Root     cluster.Root      `json:"root,omitzero" doc:"owner, group and mode of the folder that is made"`
 }

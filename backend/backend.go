@@ -48,8 +48,8 @@ func (e *RetryAfterError) Unwrap() error { return e.Err }
 // Spec is what a volume is made from. Pool has checked and rounded it.
 type Spec struct {
 	Dataset cluster.DatasetID
-	Size    int64 // bytes; 0 is unlimited
-	Profile string
+	Size    int64  // bytes; 0 is unlimited
+	Profile string // one of the driver's Profiles, or empty; to clones and receives, also one that it has no more
 	Epoch   cluster.Epoch
 	Root    cluster.Root // of DataDir, where Create makes it
 }
@@ -118,6 +118,13 @@ type Lineage struct {
 // Announced says which snapshot a stream is of.
 type Announced func() (cluster.Snapshot, error)
 
+// Arrival says what a stream is received for.
+type Arrival struct {
+	Dataset cluster.DatasetID
+	Base    string // the snapshot that it is a difference to; empty: it is whole
+	Profile string // the dataset's, for what is stored anew
+}
+
 // Replicator sends snapshots between nodes.
 type Replicator interface {
 	// Send writes the snapshot, as a difference to base where base is not empty (ErrBaseMissing if it is not here).
@@ -126,7 +133,7 @@ type Replicator interface {
 	// everything was applied and is durable; any other error of r leaves nothing behind. announced is called once,
 	// before r is read, and gives what the sender said of the snapshot, which is compared with what arrived; what needs
 	// only the base is done before it is called, so that it may wait for the snapshot to be taken.
-	Receive(ctx context.Context, id cluster.DatasetID, base string, announced Announced, r io.Reader) (cluster.Snapshot, error)
+	Receive(ctx context.Context, to Arrival, announced Announced, r io.Reader) (cluster.Snapshot, error)
 }
 
 // Resizer changes a volume's limit; safe while mounted.

@@ -98,7 +98,7 @@ func (p *Pool) MountPath(id cluster.DatasetID) string {
 
 // Observe reads what is there. What can be said of the storage when reading fails is in Storage.Error.
 func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.DatasetID]cluster.Copy, error) {
-	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind, Capabilities: p.can}
+	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind, Capabilities: p.can, Profiles: p.profiles()}
 	copies := map[cluster.DatasetID]cluster.Copy{}
 	err := p.do(ctx, call{op: "list"}, func() error {
 		list, err := p.driver.List(ctx)
@@ -124,9 +124,12 @@ func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.Datase
 	return storage, copies, nil
 }
 
-// Create makes an empty dataset of at least the size asked for.
+// Create makes an empty dataset of at least the size asked for, of a profile that the back end has.
 func (p *Pool) Create(ctx context.Context, spec Spec) error {
 	return p.change(ctx, "create", spec.Dataset, func() (err error) {
+		if err := p.mayCreate(spec.Profile); err != nil {
+			return err
+		}
 		if spec.Size, err = round(spec.Size); err != nil {
 			return err
 		}

@@ -151,7 +151,7 @@ func TestDestroyDuringAReceiveIsRefused(t *testing.T) {
 		received := make(chan error)
 		name := backend.Lineage{Epoch: 1, Serial: 1}.Name()
 		go func() {
-			_, err := p.Receive(t.Context(), id, "", backendtest.Saying(cluster.Snapshot{Name: name}), r)
+			_, err := p.Receive(t.Context(), backend.Arrival{Dataset: id}, backendtest.Saying(cluster.Snapshot{Name: name}), r)
 			received <- err
 		}()
 		synctest.Wait()

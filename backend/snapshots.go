@@ -68,7 +68,7 @@ func (p *Pool) Send(ctx context.Context, id cluster.DatasetID, snapshot, base st
 }
 
 // Receive reads a snapshot from r; one at a time for a dataset. Other changes of the dataset go on meanwhile.
-func (p *Pool) Receive(ctx context.Context, id cluster.DatasetID, base string, announced Announced, r io.Reader) (cluster.Snapshot, error) {
+func (p *Pool) Receive(ctx context.Context, to Arrival, announced Announced, r io.Reader) (cluster.Snapshot, error) {
 	var got cluster.Snapshot
 	checked := func() (cluster.Snapshot, error) {
 		want, err := announced()
@@ -77,16 +77,16 @@ func (p *Pool) Receive(ctx context.Context, id cluster.DatasetID, base string, a
 		}
 		return want, checkName(want.Name, false)
 	}
-	err := p.stream(ctx, call{op: "receive", id: id, object: base}, func(replicator Replicator) error {
-		if err := checkName(base, true); err != nil {
+	err := p.stream(ctx, call{op: "receive", id: to.Dataset, object: to.Base}, func(replicator Replicator) error {
+		if err := checkName(to.Base, true); err != nil {
 			return err
 		}
-		release, err := p.streams.acquire(ctx, id)
+		release, err := p.streams.acquire(ctx, to.Dataset)
 		if err != nil {
 			return fmt.Errorf("wait for another receive: %w", err)
 		}
 		defer release()
-		got, err = replicator.Receive(ctx, id, base, checked, r)
+		got, err = replicator.Receive(ctx, to, checked, r)
 		return err
 	})
 	return got, err

@@ -41,10 +41,12 @@ type Storage struct {
 	Backend      string       `json:"backend,omitempty"` // its name on this node
 	Kind         string       `json:"kind,omitempty"`    // where that is not its name
 	Capabilities Capabilities `json:"capabilities,omitzero"`
-	Machine      string       `json:"machine,omitempty"` // the node's name in network storage
-	Free         int64        `json:"free,omitempty"`    // bytes that can still be written
-	Total        int64        `json:"total,omitempty"`
-	Error        string       `json:"error,omitempty"` // why storage cannot be used
+	// Profiles are the ways of making a dataset that it has names for, in their order.
+	Profiles []Profile `json:"profiles,omitempty"`
+	Machine  string    `json:"machine,omitempty"` // the node's name in network storage
+	Free     int64     `json:"free,omitempty"`    // bytes that can still be written
+	Total    int64     `json:"total,omitempty"`
+	Error    string    `json:"error,omitempty"` // why storage cannot be used
 }
 
 // Driver is the kind of storage that it is; empty where nothing is known of it.

@@ -51,10 +51,14 @@ func (s *Service) CloneDataset(ctx context.Context, by, ref string, r api.CloneR
 		if _, named := metadata["name"]; named {
 			metadata["name"] = r.Name
 		}
-		made, err = s.addDataset(ctx, d, cluster.Dataset{Name: r.Name, Owner: owner, Size: n.Size, Profile: n.Profile, Backend: n.Backend, Metadata: metadata})
+		if err := d.keepsProfile(ctx, n, owner); err != nil {
+			return err
+		}
+		made, err = s.addDataset(ctx, d, cluster.Dataset{Name: r.Name, Owner: owner, Size: n.Size, Backend: n.Backend, Metadata: metadata})
 		if err != nil {
 			return err
 		}
+		made.Profile = n.Profile // which need not be known any more where it is
 		made.Origin = &cluster.Origin{Dataset: n.ID, Snapshot: k.ID, Temporary: temporary}
 		return d.putDataset(made)
 	})
@@ -64,6 +68,17 @@ func (s *Service) CloneDataset(ctx context.Context, by, ref string, r api.CloneR
 	made.Revision = rev
 	s.log.Info("dataset to be cloned", "dataset", made.ID, "name", made.Name, "from", ref, "snapshot", r.Snapshot, "by", by)
 	return made, nil
+}
+
+// keepsProfile refuses a node that lacks a dataset's profile where the dataset's owner has it: what is made there would be another.
+func (d *draft) keepsProfile(ctx context.Context, n cluster.Dataset, on cluster.NodeID) error {
+	here, _, err := d.stored(ctx, n)
+	if err != nil || !here.HasProfile(n.Profile) {
+		return err
+	}
+	there := n
+	there.Owner = on
+	return d.mayHave(ctx, there)
 }
 
 // cloned is the snapshot that a clone is made from; one is asked for where none is named.

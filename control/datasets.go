@@ -29,9 +29,11 @@ func (s *Service) CreateDataset(ctx context.Context, by string, r api.DatasetReq
 		if err != nil {
 			return err
 		}
-		made, err = s.addDataset(ctx, d, cluster.Dataset{
-			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Profile: r.Profile, Backend: r.Backend, Root: r.Root,
-		})
+		n := cluster.Dataset{
+			ID: r.ID, Name: r.Name, Owner: owner.ID, Size: r.Size, Metadata: r.Metadata, Backend: r.Backend, Root: r.Root,
+			Profile: firstOf(r.Profile, r.Metadata[cluster.ProfileKey]),
+		}
+		made, err = s.addDataset(ctx, d, n)
 		return err
 	})
 	if err != nil {
@@ -42,9 +44,10 @@ func (s *Service) CreateDataset(ctx context.Context, by string, r api.DatasetReq
 	return made, nil
 }
 
-// mayHave refuses a back end that the owner of a dataset does not have, or has not told of.
+// mayHave refuses a back end or a profile that the owner of a dataset does not have, or has not told of. What asks for neither can be
+// made anywhere.
 func (d *draft) mayHave(ctx context.Context, n cluster.Dataset) error {
-	if n.Backend == "" {
+	if n.Backend == "" && n.Profile == "" {
 		return nil
 	}
 	seen, err := store.Get(ctx, d.tx, store.ObservedNode(n.Owner))
@@ -56,8 +59,11 @@ func (d *draft) mayHave(ctx context.Context, n cluster.Dataset) error {
 		return fmt.Errorf("node %s has not told yet what storage it has; try again: %w", name, cluster.ErrPrecondition)
 	}
 	all := append([]string{seen.Storage.Backend}, slices.Sorted(maps.Keys(seen.Further))...)
-	if !slices.Contains(all, n.Backend) {
+	if n.Backend != "" && !slices.Contains(all, n.Backend) {
 		return fmt.Errorf("node %s has no back end %q: there are %s: %w", name, n.Backend, strings.Join(all, ", "), cluster.ErrPrecondition)
+	}
+	if on := seen.Back(n.Backend); !on.HasProfile(n.Profile) {
+		return fmt.Errorf("back end %s of node %s has no profile %q: %s: %w", on.Backend, name, n.Profile, cluster.ProfilesAre(on.Profiles), cluster.ErrPrecondition)
 	}
 	return nil
 }

@@ -122,6 +122,9 @@ func (p *deployment) planDatasets(ctx context.Context, apps []cluster.Applicatio
 			if n.Backend != "" && there.Backend != "" && n.Backend != there.Backend {
 				return fmt.Errorf("dataset %s is in back end %s, not in %s: %w", key, there.Backend, n.Backend, cluster.ErrConflict)
 			}
+			if n.Profile != "" && n.Profile != there.Profile {
+				return fmt.Errorf("dataset %s was made with profile %q, not %q, and keeps it for life: %w", key, there.Profile, n.Profile, cluster.ErrConflict)
+			}
 			if err := p.resize(ctx, there, n); err != nil {
 				return fmt.Errorf("dataset %s: %w", key, err)
 			}

@@ -123,7 +123,7 @@ applications:
     volumes: [{dataset: pgdata, mountpoint: /data, read_only: true}]
   alone:
     image: redis
-    volumes: [{mountpoint: /data, backend: archive, uid: 999, gid: 1000, mode: "0750"}]
+    volumes: [{mountpoint: /data, backend: archive, profile: bronze, uid: 999, gid: 1000, mode: "0750"}]
 `, "version: 2\nnodes: {node1: [db, reader], 5f3a: [alone]}\n")
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ applications:
 		}, {
 			Name: "alone", Image: "redis", Restart: never, Volumes: []cluster.Volume{{Dataset: "alone", MountPoint: "/data"}}, Node: "5f3a",
 		}},
-		Datasets: []cluster.Dataset{{Name: "pgdata", Size: 10 << 30}, {ID: "4ecec8b5-7e4c-4c79-9d77-0c5a2b6d7e11"}, {Name: "alone", Backend: "archive", Root: cluster.Root{UID: 999, GID: 1000, Mode: "0750"}}},
+		Datasets: []cluster.Dataset{{Name: "pgdata", Size: 10 << 30}, {ID: "4ecec8b5-7e4c-4c79-9d77-0c5a2b6d7e11"}, {Name: "alone", Backend: "archive", Profile: "bronze", Root: cluster.Root{UID: 999, GID: 1000, Mode: "0750"}}},
 		Nodes:    []string{"node1", "5f3a"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -201,6 +201,7 @@ func TestBadInputIsNamedWithItsLine(t *testing.T) {
 		{app + "    volumes: [{mountpoint: /d, mode: 0750}]\n", places, "app.yml: line 5: applications.a.volumes[0].mode: must be a text"},
 		{app + "    volumes: [{mountpoint: /d, uid: -1}]\n", places, "app.yml: line 5: applications.a.volumes[0].uid: -1 is out of range"},
 		{app + "    volumes: [{mountpoint: /d, gid: 4294967295}]\n", places, "app.yml: line 5: applications.a.volumes[0].gid: 4294967295 is nobody's"},
+		{app + "    volumes: [{mountpoint: /d, read_only: true, profile: x}]\n", places, "app.yml: line 5: applications.a.volumes[0].profile: goes with a volume that is written to"},
 		{app + "    volumes: [{mountpoint: /d, read_only: true, backend: x}]\n", places, "app.yml: line 5: applications.a.volumes[0].backend: goes with a volume that is written to"},
 		{app + "    stop_timeout: 10\n", places, "app.yml: line 5: applications.a.stop_timeout: must be a time such as 500ms"},
 		{app + "    health: {command: pg_isready}\n", places, "app.yml: line 5: applications.a.health.command: must be a list"},

@@ -44,7 +44,7 @@ func (f *applicationFile) volume(a *cluster.Application, app, v *object) {
 // listedVolume reads one of several volumes.
 func (f *applicationFile) listedVolume(a *cluster.Application, v *object, of int) {
 	v.need("mountpoint")
-	set := cluster.Dataset{Name: a.Name, Size: v.size("size"), Backend: v.text("backend"), Root: v.root()}
+	set := cluster.Dataset{Name: a.Name, Size: v.size("size"), Backend: v.text("backend"), Profile: v.text("profile"), Root: v.root()}
 	switch name := v.text("dataset"); {
 	case isUUID(name):
 		set.ID, set.Name = cluster.DatasetID(strings.ToLower(name)), ""
@@ -64,13 +64,13 @@ func (f *applicationFile) listedVolume(a *cluster.Application, v *object, of int
 	if !volume.ReadOnly {
 		f.declare(a.Name, set, v)
 	} else {
-		for _, key := range []string{"size", "backend", "uid", "gid", "mode"} {
+		for _, key := range []string{"size", "backend", "profile", "uid", "gid", "mode"} {
 			if v.has(key) {
 				v.bad(key, f.doc.lines[v.at(key)], "goes with a volume that is written to")
 			}
 		}
 	}
-	v.end("dataset", "mountpoint", "size", "backend", "uid", "gid", "mode", "read_only")
+	v.end("dataset", "mountpoint", "size", "backend", "profile", "uid", "gid", "mode", "read_only")
 }
 
 // root reads whose the folder of a dataset that is made is to be.

@@ -59,6 +59,7 @@ func (n *Node) admit(ctx context.Context, req api.PrepareRequest, held backend.C
 		if storage := held.Back(d.Backend); storage.Capabilities.Attaches && storage.Error == "" && unlisted == nil {
 			c.volume(d, held.Copies[d.ID], storage)
 		}
+		c.profile(d, held.Back(d.Backend), desired.Elsewhere[req.Move.Source].Back(d.Backend))
 		c.dataset(d, held.Copies[d.ID], seen.Foreign[d.ID], req.Move.ID)
 	}
 	found, err := n.Engine.List(ctx)
@@ -129,6 +130,19 @@ func (c *checks) room(req api.PrepareRequest, end string, storage cluster.Storag
 		problem = fmt.Sprintf("%d MiB are free, %d MiB are needed", storage.Free>>20, need>>20)
 	}
 	c.add("space", object, problem, "free space on the node or enlarge its pool")
+}
+
+// profile looks whether what is written here from now on is kept as on the source. A volume is as it was made wherever it is, and of a
+// profile that the source itself has no more nothing can be asked.
+func (c *checks) profile(d cluster.Dataset, storage, source cluster.Storage) {
+	if d.Profile == "" || storage.Error != "" || !storage.Capabilities.Replicates || !source.HasProfile(d.Profile) {
+		return
+	}
+	problem := ""
+	if !storage.HasProfile(d.Profile) {
+		problem = fmt.Sprintf("back end %s of %s has no profile %q: %s", storage.Backend, c.node, d.Profile, cluster.ProfilesAre(storage.Profiles))
+	}
+	c.add("profile", "dataset "+string(d.ID), problem, "name it in the agent.yml of "+c.node+" and restart its agent, or choose another node")
 }
 
 // volume looks whether this node's store is the one that the volume is in.

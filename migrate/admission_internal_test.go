@@ -34,3 +34,41 @@ func TestStorageOfTheTargetIsOfTheSameDriver(t *testing.T) {
 		}
 	}
 }
+
+// What is written on the target is kept as on the source, or the move is refused; what has lost its meaning on the source stands in
+// nobody's way.
+func TestTheTargetHasTheProfile(t *testing.T) {
+	of := func(names ...string) cluster.Storage {
+		s := cluster.Storage{Backend: "zfs", Capabilities: cluster.Capabilities{Replicates: true}}
+		for _, name := range names {
+			s.Profiles = append(s.Profiles, cluster.Profile{Name: name})
+		}
+		return s
+	}
+	volumes := cluster.Storage{Backend: "ebs", Capabilities: cluster.Capabilities{Attaches: true}}
+	broken := of()
+	broken.Error = "pool is gone"
+	for name, c := range map[string]struct {
+		profile        string
+		source, target cluster.Storage
+		checked        bool
+		problem        string // part of it
+	}{
+		"no profile":                    {source: of("gold"), target: of()},
+		"both have it":                  {"gold", of("gold"), of("bronze", "gold"), true, ""},
+		"the target has others":         {"gold", of("gold"), of("bronze"), true, `back end zfs of beta has no profile "gold": there are bronze`},
+		"the target has none":           {"gold", of("gold"), of(), true, "this back end has no profiles"},
+		"nobody has it":                 {profile: "gold", source: of("bronze"), target: of()},
+		"a volume":                      {profile: "gold", source: cluster.Storage{Profiles: of("gold").Profiles}, target: volumes},
+		"what is refused for the store": {profile: "gold", source: of("gold"), target: broken},
+	} {
+		c2 := checks{node: "beta"}
+		c2.profile(cluster.Dataset{ID: "x", Profile: c.profile}, c.target, c.source)
+		switch {
+		case !c.checked && len(c2.all) > 0:
+			t.Errorf("%s: %+v; want no check", name, c2.all)
+		case c.checked && (len(c2.all) != 1 || c2.all[0].OK != (c.problem == "") || !strings.Contains(c2.all[0].Problem, c.problem)):
+			t.Errorf("%s: %+v; want …%s…", name, c2.all, c.problem)
+		}
+	}
+}

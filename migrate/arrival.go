@@ -39,7 +39,9 @@ func (n *Node) ReceiveStream(ctx context.Context, from cluster.NodeID, h transfe
 		}
 		return s, err
 	}
-	snap, err := n.pool(p.datasets[h.Dataset]).Receive(ctx, h.Dataset, h.Base, announced, r)
+	d := p.datasets[h.Dataset]
+	to := backend.Arrival{Dataset: d.ID, Base: h.Base, Profile: d.Profile}
+	snap, err := n.pool(d).Receive(ctx, to, announced, r)
 	if err != nil {
 		return transfer.Reply{}, refused(codeOf(err), err)
 	}

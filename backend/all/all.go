@@ -69,44 +69,51 @@ func Open(ctx context.Context, node Node, name string, options func(into any) er
 }
 
 type btrfsOptions struct {
-	Path    string `yaml:"path" doc:"a folder of an existing btrfs filesystem, instead of all the others"`
-	File    string `yaml:"file" doc:"the pool's file"`
-	Mount   string `yaml:"mount" doc:"where the pool is mounted"`
-	Initial size   `yaml:"initial" doc:"the pool's size when it is made"`
-	Limit   size   `yaml:"limit" doc:"the pool's largest size"`
-	Reserve size   `yaml:"reserve" doc:"what the pool leaves free on the filesystem below"`
+	Path     string           `yaml:"path" doc:"a folder of an existing btrfs filesystem, instead of all the others"`
+	File     string           `yaml:"file" doc:"the pool's file"`
+	Mount    string           `yaml:"mount" doc:"where the pool is mounted"`
+	Initial  size             `yaml:"initial" doc:"the pool's size when it is made"`
+	Limit    size             `yaml:"limit" doc:"the pool's largest size"`
+	Reserve  size             `yaml:"reserve" doc:"what the pool leaves free on the filesystem below"`
+	Profiles backend.Profiles `yaml:"profiles" doc:"names for ways of making datasets, each with options of its own"`
 }
 
 func openBtrfs(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
 	var o btrfsOptions
-	if err := options(&o); err != nil {
+	if err := read(options, &o, &o.Profiles, btrfs.ProfileOptions()); err != nil {
 		return nil, err
 	}
 	return btrfs.Open(ctx, btrfs.Config{
 		Path: o.Path, File: o.File, Mount: o.Mount,
-		Initial: int64(o.Initial), Limit: int64(o.Limit), Reserve: int64(o.Reserve),
+		Initial: int64(o.Initial), Limit: int64(o.Limit), Reserve: int64(o.Reserve), Profiles: o.Profiles,
 	}, log)
 }
 
+type memOptions struct {
+	Total    size             `yaml:"total" doc:"how much it pretends to have room for"`
+	Profiles backend.Profiles `yaml:"profiles" doc:"names for ways of making datasets, which have no options here"`
+}
+
 func openMem(_ context.Context, options func(any) error, _ *slog.Logger) (backend.Driver, error) {
-	o := struct {
-		Total size `yaml:"total" doc:"how much it pretends to have room for"`
-	}{Total: 1 << 40}
-	if err := options(&o); err != nil {
+	o := memOptions{Total: 1 << 40}
+	if err := read(options, &o, &o.Profiles, nil); err != nil {
 		return nil, err
 	}
-	return mem.New(int64(o.Total)), nil
+	driver := mem.New(int64(o.Total))
+	driver.Offer(o.Profiles)
+	return driver, nil
 }
 
 type zfsOptions struct {
-	Pool      string `yaml:"pool" doc:"a pool, or a filesystem in one"`
-	MountRoot string `yaml:"mount_root" doc:"where heads are mounted while they are made"`
+	Pool      string           `yaml:"pool" doc:"a pool, or a filesystem in one"`
+	MountRoot string           `yaml:"mount_root" doc:"where heads are mounted while they are made"`
+	Profiles  backend.Profiles `yaml:"profiles" doc:"names for ways of making datasets, each with options of its own"`
 }
 
 func openZFS(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
 	var o zfsOptions
-	if err := options(&o); err != nil {
+	if err := read(options, &o, &o.Profiles, zfs.ProfileOptions()); err != nil {
 		return nil, err
 	}
-	return zfs.Open(ctx, zfs.Config{Pool: o.Pool, MountRoot: o.MountRoot}, log)
+	return zfs.Open(ctx, zfs.Config{Pool: o.Pool, MountRoot: o.MountRoot, Profiles: o.Profiles}, log)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/block"
 	"github.com/flocker-project/flocker/backend/nbd"
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/cluster"
@@ -17,16 +18,17 @@ import (
 
 // blockStore says where a block store is and who it is.
 type blockStore struct {
-	Store        string         `yaml:"store" doc:"the block store's host, or host:port"`
-	Host         cluster.NodeID `yaml:"storage_host" doc:"the node that the store's certificate names; otherwise it has the control service's"`
-	Certificates string         `yaml:"certificates" doc:"the folder of what this node shows the store; otherwise the agent's own"`
-	Reconnect    string         `yaml:"reconnect" doc:"how long requests wait for a store that is away"`
-	Filesystem   string         `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+	Store        string           `yaml:"store" doc:"the block store's host, or host:port"`
+	Host         cluster.NodeID   `yaml:"storage_host" doc:"the node that the store's certificate names; otherwise it has the control service's"`
+	Certificates string           `yaml:"certificates" doc:"the folder of what this node shows the store; otherwise the agent's own"`
+	Reconnect    string           `yaml:"reconnect" doc:"how long requests wait for a store that is away"`
+	Filesystem   string           `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+	Profiles     backend.Profiles `yaml:"profiles" doc:"names for ways of making datasets, each with options of its own"`
 }
 
 func (n Node) openNBD(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
 	o := blockStore{Reconnect: nbd.DefaultReconnect.String()}
-	if err := options(&o); err != nil {
+	if err := read(options, &o, &o.Profiles, block.ProfileOptions()); err != nil {
 		return nil, err
 	}
 	reconnect, err := time.ParseDuration(o.Reconnect)
@@ -41,7 +43,7 @@ func (n Node) openNBD(ctx context.Context, options func(any) error, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	return overStore(ctx, store, o.Filesystem, log)
+	return block.New(ctx, store, block.Config{Filesystem: o.Filesystem, Profiles: o.Profiles, Log: log})
 }
 
 func (n Node) client(o blockStore) (*client.Client, error) {

@@ -15,14 +15,15 @@ import (
 )
 
 type externalOptions struct {
-	Socket     string `yaml:"socket" doc:"absolute path of the driver's socket"`
-	Timeout    string `yaml:"timeout" doc:"how long a call of the driver may take"`
-	Filesystem string `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+	Socket     string           `yaml:"socket" doc:"absolute path of the driver's socket"`
+	Timeout    string           `yaml:"timeout" doc:"how long a call of the driver may take"`
+	Filesystem string           `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+	Profiles   backend.Profiles `yaml:"profiles" doc:"names for ways of making datasets, each with options of its own"`
 }
 
 func (n Node) openExternal(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
 	o := externalOptions{Timeout: external.DefaultTimeout.String()}
-	if err := options(&o); err != nil {
+	if err := read(options, &o, &o.Profiles, block.ProfileOptions()); err != nil {
 		return nil, err
 	}
 	timeout, err := time.ParseDuration(o.Timeout)
@@ -38,5 +39,5 @@ func (n Node) openExternal(ctx context.Context, options func(any) error, log *sl
 	if err != nil {
 		return nil, err
 	}
-	return overStore(ctx, store, o.Filesystem, log, retry)
+	return block.New(ctx, store, block.Config{Filesystem: o.Filesystem, Profiles: o.Profiles, Around: []backend.Around{retry}, Log: log})
 }

@@ -30,6 +30,8 @@ type Kind struct {
 	// Varies says that what it can resize and fence depends on a driver that is a program of its own.
 	Varies  bool     `json:"varies,omitempty"`
 	Options []Option `json:"options"`
+	// ProfileOptions are what each of its profiles may choose.
+	ProfileOptions []Option `json:"profile_options,omitempty"`
 }
 
 // Option is a key under "dataset" in agent.yml, beside "backend".
@@ -41,10 +43,11 @@ type Option struct {
 
 // described is what is known of a kind without opening one.
 type described struct {
-	about  string
-	can    cluster.Capabilities
-	varies bool
-	needs  func(ctx context.Context, options func(into any) error) []api.Check
+	about    string
+	can      cluster.Capabilities
+	varies   bool
+	profiles []backend.ProfileOption
+	needs    func(ctx context.Context, options func(into any) error) []api.Check
 }
 
 // descriptions are of every kind that there is an opener of. What each can is read from its type, not said again.
@@ -53,31 +56,31 @@ func descriptions() map[string]described {
 	return map[string]described{
 		"btrfs": {
 			about: "on the node's own disk; moves send what changed to the other node",
-			can:   backend.CapabilitiesOf((*btrfs.Driver)(nil)), needs: needsOfBtrfs,
+			can:   backend.CapabilitiesOf((*btrfs.Driver)(nil)), profiles: btrfs.ProfileOptions(), needs: needsOfBtrfs,
 		},
 		"external": {
 			about: "volumes of a driver that is a program of its own, attached where they are used",
-			can:   cluster.Capabilities{Attaches: true}, varies: true, needs: needsOfExternal,
+			can:   cluster.Capabilities{Attaches: true}, varies: true, profiles: block.ProfileOptions(), needs: needsOfExternal,
 		},
 		"loopback": {
 			about: "files in a folder that all nodes share, attached where they are used",
-			can:   network((*loopback.Store)(nil)), needs: needsOfLoopback,
+			can:   network((*loopback.Store)(nil)), profiles: block.ProfileOptions(), needs: needsOfLoopback,
 		},
 		"mem": {
 			about: "in memory, for trying things out; lost with the agent",
-			can:   backend.CapabilitiesOf((*mem.Driver)(nil)),
+			can:   backend.CapabilitiesOf((*mem.Driver)(nil)), needs: needsOfMem,
 		},
 		"nbd": {
 			about: "volumes of a block store that a host of yours serves, attached where they are used",
-			can:   network((*nbd.Store)(nil)), needs: needsOfNBD,
+			can:   network((*nbd.Store)(nil)), profiles: block.ProfileOptions(), needs: needsOfNBD,
 		},
 		"rbd": {
 			about: "images of a Ceph cluster, attached where they are used",
-			can:   network((*rbd.Store)(nil)), needs: needsOfRBD,
+			can:   network((*rbd.Store)(nil)), profiles: profilesOfRBD(), needs: needsOfRBD,
 		},
 		"zfs": {
 			about: "on the node's own ZFS pool; moves send what changed to the other node",
-			can:   backend.CapabilitiesOf((*zfs.Driver)(nil)), needs: needsOfZFS,
+			can:   backend.CapabilitiesOf((*zfs.Driver)(nil)), profiles: zfs.ProfileOptions(), needs: needsOfZFS,
 		},
 	}
 }
@@ -91,7 +94,11 @@ func Kinds(ctx context.Context) ([]Kind, error) {
 			return nil, err
 		}
 		d := descriptions()[o.name]
-		kinds = append(kinds, Kind{Name: o.name, About: d.about, Capabilities: d.can, Varies: d.varies, Options: options})
+		k := Kind{Name: o.name, About: d.about, Capabilities: d.can, Varies: d.varies, Options: options}
+		for _, p := range d.profiles {
+			k.ProfileOptions = append(k.ProfileOptions, Option{Name: p.Name, About: p.About})
+		}
+		kinds = append(kinds, k)
 	}
 	return kinds, nil
 }

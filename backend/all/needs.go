@@ -14,8 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/flocker-project/flocker/api"
+	"github.com/flocker-project/flocker/backend/block"
+	"github.com/flocker-project/flocker/backend/btrfs"
 	"github.com/flocker-project/flocker/backend/external"
 	"github.com/flocker-project/flocker/backend/userdev"
+	"github.com/flocker-project/flocker/backend/zfs"
 	"github.com/flocker-project/flocker/internal/run"
 	"github.com/flocker-project/flocker/mount"
 )
@@ -46,7 +49,7 @@ func needsOfBtrfs(_ context.Context, options func(any) error) []api.Check {
 	if o.Path == "" { // the pool is in a file
 		checks = append(checks, programCheck("mkfs.btrfs", "btrfs-progs"), moduleCheck("loop"))
 	}
-	return checks
+	return append(checks, profileChecks(o.Profiles, btrfs.ProfileOptions())...)
 }
 
 func needsOfLoopback(_ context.Context, options func(any) error) []api.Check {
@@ -55,7 +58,7 @@ func needsOfLoopback(_ context.Context, options func(any) error) []api.Check {
 	if err := options(&o); err != nil {
 		return append(checks, optionsCheck(err))
 	}
-	return append(checks, filesystemChecks(o.Filesystem)...)
+	return append(checks, volumeChecks(o.Filesystem, o.Profiles, block.ProfileOptions())...)
 }
 
 func needsOfExternal(ctx context.Context, options func(any) error) []api.Check {
@@ -70,8 +73,19 @@ func needsOfExternal(ctx context.Context, options func(any) error) []api.Check {
 		driver.Problem, driver.Remedy = err.Error(), "start the driver, with the same socket as in agent.yml"
 	} else {
 		driver.OK, driver.Found = true, fmt.Sprintf("%s, machine %s, abilities %v", g.Driver, g.Machine, g.Abilities)
+		if len(g.Profiles) > 0 {
+			driver.Found += fmt.Sprintf(", profiles %v", g.Profiles)
+		}
 	}
-	return append(append(checks, driver), filesystemChecks(o.Filesystem)...)
+	return append(append(checks, driver), volumeChecks(o.Filesystem, o.Profiles, block.ProfileOptions())...)
+}
+
+func needsOfMem(_ context.Context, options func(any) error) []api.Check {
+	var o memOptions
+	if err := options(&o); err != nil {
+		return []api.Check{optionsCheck(err)}
+	}
+	return profileChecks(o.Profiles, nil)
 }
 
 func needsOfNBD(ctx context.Context, options func(any) error) []api.Check {
@@ -80,7 +94,7 @@ func needsOfNBD(ctx context.Context, options func(any) error) []api.Check {
 	if err := options(&o); err != nil {
 		return append(checks, optionsCheck(err))
 	}
-	return append(checks, filesystemChecks(o.Filesystem)...)
+	return append(checks, volumeChecks(o.Filesystem, o.Profiles, block.ProfileOptions())...)
 }
 
 func needsOfRBD(ctx context.Context, options func(any) error) []api.Check {
@@ -89,7 +103,7 @@ func needsOfRBD(ctx context.Context, options func(any) error) []api.Check {
 	if err := options(&o); err != nil {
 		return append(checks, optionsCheck(err))
 	}
-	return append(checks, filesystemChecks(o.Filesystem)...)
+	return append(checks, volumeChecks(o.Filesystem, o.Profiles, profilesOfRBD())...)
 }
 
 // userDeviceChecks are of what makes block devices of volumes that the kernel has no client for.
@@ -112,7 +126,7 @@ func needsOfZFS(_ context.Context, options func(any) error) []api.Check {
 	if err := options(&o); err != nil {
 		return append(checks, optionsCheck(err))
 	}
-	return checks
+	return append(checks, profileChecks(o.Profiles, zfs.ProfileOptions())...)
 }
 
 func optionsCheck(err error) api.Check {

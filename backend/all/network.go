@@ -12,26 +12,21 @@ import (
 	"github.com/flocker-project/flocker/backend/loopback"
 )
 
-// overStore is the whole stack of network storage. What is done around each call of the store depends on the store: one
-// behind an API has block.Retry and block.Limit here, a folder has nothing.
-func overStore(ctx context.Context, store backend.Volumes, filesystem string, log *slog.Logger, around ...backend.Around) (backend.Driver, error) {
-	return block.New(ctx, store, block.Config{Filesystem: filesystem, Around: around, Log: log})
-}
-
 type loopbackOptions struct {
-	Root       string `yaml:"root_path" doc:"the folder that all nodes share"`
-	Machine    string `yaml:"compute_instance_id" doc:"this node's name in it; the node's UUID when empty"`
-	Filesystem string `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+	Root       string           `yaml:"root_path" doc:"the folder that all nodes share"`
+	Machine    string           `yaml:"compute_instance_id" doc:"this node's name in it; the node's UUID when empty"`
+	Filesystem string           `yaml:"filesystem" doc:"of new volumes: ext4, xfs or btrfs"`
+	Profiles   backend.Profiles `yaml:"profiles" doc:"names for ways of making datasets, each with options of its own"`
 }
 
 func (n Node) openLoopback(ctx context.Context, options func(any) error, log *slog.Logger) (backend.Driver, error) {
 	var o loopbackOptions
-	if err := options(&o); err != nil {
+	if err := read(options, &o, &o.Profiles, block.ProfileOptions()); err != nil {
 		return nil, err
 	}
 	store, err := loopback.Open(loopback.Config{Root: o.Root, Machine: cmp.Or(o.Machine, string(n.ID)), Cluster: n.Cluster})
 	if err != nil {
 		return nil, err
 	}
-	return overStore(ctx, store, o.Filesystem, log)
+	return block.New(ctx, store, block.Config{Filesystem: o.Filesystem, Profiles: o.Profiles, Log: log})
 }

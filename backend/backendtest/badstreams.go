@@ -80,7 +80,7 @@ func testBadStreams(t *testing.T, ha, hb Harness) {
 				cancel()
 			}
 		}()
-		_, err := b.Receive(ctx, id, "", Saying(s), &contextReader{ctx: ctx, r: r})
+		_, err := b.Receive(ctx, backend.Arrival{Dataset: id}, Saying(s), &contextReader{ctx: ctx, r: r})
 		nothing(t, "half a stream and a cancelled context", err)
 	})
 	t.Run("AndThenTheWholeOne", func(t *testing.T) {

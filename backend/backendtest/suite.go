@@ -215,7 +215,7 @@ func (n *node) stream(id cluster.DatasetID, snapshot, base string) []byte {
 
 func (n *node) receive(id cluster.DatasetID, want cluster.Snapshot, base string, r io.Reader) error {
 	n.t.Helper()
-	got, err := n.Receive(n.t.Context(), id, base, Saying(want), r)
+	got, err := n.Receive(n.t.Context(), backend.Arrival{Dataset: id, Base: base}, Saying(want), r)
 	if err == nil && (got.Name != want.Name || got.ID != want.ID || got.Epoch != want.Epoch || got.Serial != want.Serial) {
 		n.t.Errorf("Receive = %+v; want %+v", got, want)
 	}

@@ -20,6 +20,8 @@ import (
 // Config says how volumes are used.
 type Config struct {
 	Filesystem string // of new volumes: "ext4", which is the default, "xfs" or "btrfs"
+	// Profiles are the operator's; of their options block uses its own ProfileOptions, the rest are the store's.
+	Profiles backend.Profiles
 	// Around is what is done around each call of the store, the outermost first; each that passes them all is counted.
 	Around []backend.Around
 	Log    *slog.Logger

@@ -129,7 +129,7 @@ func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, s
 	case c.state == whole:
 		return nil
 	case spec != nil:
-		m = mark{dataset: v.Dataset, filesystem: d.config.Filesystem, epoch: spec.Epoch, root: spec.Root}
+		m = mark{dataset: v.Dataset, filesystem: d.filesystemOf(spec.Profile), epoch: spec.Epoch, root: spec.Root}
 	case c.state == blank:
 		d.config.Log.WarnContext(ctx, "volume was never formatted", "dataset", v.Dataset, "volume", v.ID)
 		return nil

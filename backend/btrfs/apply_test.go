@@ -63,7 +63,7 @@ func (h *harness) stream(t *testing.T, id cluster.DatasetID, s cluster.Snapshot,
 // takes receives a stream and answers where the snapshot is.
 func (h *harness) takes(t *testing.T, id cluster.DatasetID, s cluster.Snapshot, base string, stream []byte) string {
 	t.Helper()
-	got, err := h.driver.Receive(t.Context(), id, base, backendtest.Saying(s), bytes.NewReader(stream))
+	got, err := h.driver.Receive(t.Context(), backend.Arrival{Dataset: id, Base: base}, backendtest.Saying(s), bytes.NewReader(stream))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func ship(b *testing.B, from, to *harness, s cluster.Snapshot, base string) {
 	b.Helper()
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(from.driver.Send(b.Context(), dataset, s.Name, base, w)) }()
-	_, err := to.driver.Receive(b.Context(), dataset, base, backendtest.Saying(s), r)
+	_, err := to.driver.Receive(b.Context(), backend.Arrival{Dataset: dataset, Base: base}, backendtest.Saying(s), r)
 	check(b, err)
 }
 

@@ -45,7 +45,7 @@ func refusedByDisk(t *testing.T, files int) {
 	}
 	target := newPoolIn(t, brokenDisk(t, 600<<20), 512<<20)
 	breakBeyond(t, target, 100<<20)
-	if got, err := target.driver.Receive(t.Context(), dataset, "", backendtest.Saying(snapshot), &stream); err == nil {
+	if got, err := target.driver.Receive(t.Context(), backend.Arrival{Dataset: dataset}, backendtest.Saying(snapshot), &stream); err == nil {
 		t.Errorf("Receive on a disk that fails = %+v; want an error", got)
 	}
 	if copies, err := target.driver.List(t.Context()); err != nil || len(copies) > 0 && len(copies[0].Snapshots) > 0 {

@@ -29,6 +29,8 @@ type Config struct {
 	Initial int64  // size of a new pool
 	Limit   int64  // largest size of the file; 0: only Reserve limits it
 	Reserve int64  // bytes that the file leaves free on the filesystem below
+
+	Profiles backend.Profiles // wherever the pool is; checked, against ProfileOptions
 }
 
 // Defaults fills what is not given.
@@ -108,7 +110,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error)
 	if err := d.enter(base); err != nil {
 		return nil, err
 	}
-	if err := d.recover(ctx); err != nil {
+	if err := errors.Join(d.recover(ctx), d.tryProfiles()); err != nil {
 		return nil, errors.Join(err, d.lock.Close())
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -111,7 +111,7 @@ func (s *stage) receive(t *testing.T, stream []byte) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, err := s.driver.Receive(ctx, dataset, "", backendtest.Saying(s.announced), bytes.NewReader(stream))
+	_, err := s.driver.Receive(ctx, backend.Arrival{Dataset: dataset}, backendtest.Saying(s.announced), bytes.NewReader(stream))
 	return err
 }
 

@@ -68,7 +68,7 @@ func liveUntilKilled(told string) error {
 		if err != nil {
 			return err
 		}
-		_, err = d.Receive(ctx, dataset, "", backendtest.Saying(v.Snapshot), stream)
+		_, err = d.Receive(ctx, backend.Arrival{Dataset: dataset}, backendtest.Saying(v.Snapshot), stream)
 		err = errors.Join(err, stream.Close(),
 			d.Clone(ctx, dataset, v.Snapshot.Name, backend.Spec{Dataset: dataset, Epoch: 2, Size: 64 << 20}, "move"),
 			d.SetEpoch(ctx, dataset, 3, ""),

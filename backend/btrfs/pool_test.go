@@ -158,7 +158,7 @@ func TestAFullPoolReceivesNothing(t *testing.T) {
 	}
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(a.driver.Send(t.Context(), dataset, s.Name, "", w)) }()
-	_, err = b.driver.Receive(t.Context(), dataset, "", backendtest.Saying(s), r)
+	_, err = b.driver.Receive(t.Context(), backend.Arrival{Dataset: dataset}, backendtest.Saying(s), r)
 	if !errors.Is(err, backend.ErrNoSpace) {
 		t.Errorf("Receive = %v; want %v", err, backend.ErrNoSpace)
 	}
@@ -249,7 +249,7 @@ func TestThePoolGrowsAsFastAsItIsWritten(t *testing.T) {
 	target, _ := grown()
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(source.Send(t.Context(), dataset, snapshot.Name, "", w)) }()
-	if _, err := target.Receive(t.Context(), dataset, "", backendtest.Saying(snapshot), r); err != nil {
+	if _, err := target.Receive(t.Context(), backend.Arrival{Dataset: dataset}, backendtest.Saying(snapshot), r); err != nil {
 		t.Errorf("Receive = %v; want it to grow the pool as it goes", err)
 	}
 }

@@ -19,8 +19,8 @@ import (
 // Receive applies the stream to a subvolume in a place of its own. The snapshot appears as a snapshot of what is whole
 // there: making that writes everything out, so that what is seen is durable. It is the only commit that is waited for
 // after the stream's end; the subvolume is there before the snapshot is announced.
-func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
-	in, err := d.incoming(ctx, id, base)
+func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
+	in, err := d.incoming(ctx, to.Dataset, to.Base)
 	if err != nil {
 		return cluster.Snapshot{}, err
 	}

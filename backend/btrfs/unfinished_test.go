@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/backend/btrfs"
 )
@@ -58,7 +59,7 @@ func TestAReaderThatHangsIsLeft(t *testing.T) {
 				cancel()
 			}()
 			begun := time.Now()
-			_, err := s.driver.Receive(ctx, dataset, "", backendtest.Saying(s.announced), reader)
+			_, err := s.driver.Receive(ctx, backend.Arrival{Dataset: dataset}, backendtest.Saying(s.announced), reader)
 			if !errors.Is(err, context.Canceled) || time.Since(begun) > 5*time.Second {
 				t.Errorf("Receive = %v after %v; want %v at once", err, time.Since(begun), context.Canceled)
 			}
@@ -75,7 +76,7 @@ func TestAReaderThatHangsIsLeft(t *testing.T) {
 			<-reader.reached
 			cancel()
 		}()
-		if _, err := s.driver.Receive(ctx, dataset, "", backendtest.Saying(s.announced), reader); !errors.Is(err, context.Canceled) {
+		if _, err := s.driver.Receive(ctx, backend.Arrival{Dataset: dataset}, backendtest.Saying(s.announced), reader); !errors.Is(err, context.Canceled) {
 			t.Errorf("Receive = %v; want %v", err, context.Canceled)
 		}
 		if err := s.driver.Destroy(t.Context(), dataset); err != nil {
@@ -107,7 +108,7 @@ func TestAReaderThatEndsWithItsContextHoldsNothing(t *testing.T) {
 			}
 			w.CloseWithError(ctx.Err())
 		}()
-		_, err := s.driver.Receive(ctx, dataset, "", backendtest.Saying(s.announced), r)
+		_, err := s.driver.Receive(ctx, backend.Arrival{Dataset: dataset}, backendtest.Saying(s.announced), r)
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("Receive = %v; want %v", err, context.Canceled)
 		}

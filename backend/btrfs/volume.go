@@ -34,6 +34,9 @@ func (d *Driver) create(ctx context.Context, spec backend.Spec, volume, head str
 	if err := createSubvolume(fresh); err != nil {
 		return err
 	}
+	if err := d.setProfile(fresh, spec.Profile); err != nil { // before there is anything that could inherit it
+		return err
+	}
 	if err := backend.MakeData(fresh, spec.Root); err != nil {
 		return sentinel(err)
 	}

@@ -206,6 +206,11 @@ func (g Greeting) check() error {
 	case g.Can(AbilityFence) && !g.Can(AbilityEvict):
 		return fmt.Errorf("%w: ability %q without %q", errAnswer, AbilityFence, AbilityEvict)
 	}
+	for i, name := range g.Profiles {
+		if err := cluster.ValidateDatasetName(name); err != nil || slices.Contains(g.Profiles[:i], name) {
+			return fmt.Errorf("%w: profile %s is no name, or is there twice", errAnswer, printable(name))
+		}
+	}
 	return errors.Join(checkName("driver", g.Driver, false), checkName("machine", g.Machine, false))
 }
 

@@ -67,7 +67,7 @@ func TestTheExamplesAreTrue(t *testing.T) {
 			var got map[string]any
 			socket := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/v1/greeting" && e.call != "greeting" {
-					fmt.Fprint(w, `{"protocol": 1, "driver": "x", "machine": "node-1", "abilities": ["evict", "fence", "grow"]}`)
+					fmt.Fprint(w, `{"protocol": 1, "driver": "x", "machine": "node-1", "abilities": ["evict", "fence", "grow"], "profiles": ["gold"]}`)
 					return
 				}
 				if r.Method != e.method || r.URL.Path != "/v1/"+e.call {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/flocker-project/flocker/backend"
@@ -26,9 +27,12 @@ type Config struct {
 }
 
 // driver is a store behind a socket.
-type driver struct{ socket *socket }
+type driver struct {
+	socket   *socket
+	profiles []string // that it said it has when it was opened
+}
 
-// Open greets the driver, and makes of it a store with the abilities that it says it has.
+// Open greets the driver, and makes of it a store with the abilities and the profiles that it says it has.
 func Open(ctx context.Context, config Config) (backend.Volumes, error) {
 	d, err := newDriver(config)
 	if err != nil {
@@ -38,6 +42,7 @@ func Open(ctx context.Context, config Config) (backend.Volumes, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.profiles = g.Profiles
 	return d.with(g), nil
 }
 
@@ -57,7 +62,7 @@ func newDriver(config Config) (*driver, error) {
 	if !filepath.IsAbs(config.Socket) || len(config.Socket) > longestSocket {
 		return nil, fmt.Errorf("socket %q: %w: want an absolute path of up to %d characters", config.Socket, cluster.ErrInvalid, longestSocket)
 	}
-	return &driver{newSocket(config.Socket, config.Cluster, config.Timeout)}, nil
+	return &driver{socket: newSocket(config.Socket, config.Cluster, config.Timeout)}, nil
 }
 
 // with is the driver with the methods of its abilities, and no others: who uses a store looks which it has.
@@ -92,6 +97,9 @@ func (d *driver) greeting(ctx context.Context) (Greeting, error) {
 	return g, d.named("greeting", g.check())
 }
 
+// StoreProfiles are those of the greeting.
+func (d *driver) StoreProfiles() []string { return d.profiles }
+
 // named says of which driver and which call an error is.
 func (d *driver) named(op string, err error) error {
 	if err == nil {
@@ -115,7 +123,11 @@ func (d *driver) List(ctx context.Context) ([]backend.Volume, error) {
 	return all, d.named("list", err)
 }
 
+// Create tells the driver only of profiles that it has; others are the operator's for what is made on the volume.
 func (d *driver) Create(ctx context.Context, spec backend.Spec) (backend.Volume, error) {
+	if !slices.Contains(d.profiles, spec.Profile) {
+		spec.Profile = ""
+	}
 	var a volumeAnswer
 	q := &request{Dataset: spec.Dataset, Size: spec.Size, Profile: spec.Profile}
 	if err := d.socket.call(ctx, http.MethodPost, "create", q, &a); err != nil {

@@ -239,6 +239,8 @@ func TestGreetingsThatAreRefused(t *testing.T) {
 		`{"protocol": 1, "driver": "x", "machine": "m", "abilities": ["fence"]}`:   `ability "fence" without "evict"`,
 		`{"protocol": 1, "driver": "x", "machine": "` + longText(300) + `"}`:       "printable characters",
 		`{"protocol": 1, "driver": "x", "machine": "m", "abilities": {"evict":1}}`: "cannot unmarshal",
+		`{"protocol": 1, "driver": "x", "machine": "m", "profiles": ["a b"]}`:      "profile a b is no name",
+		`{"protocol": 1, "driver": "x", "machine": "m", "profiles": ["a", "a"]}`:   "profile a is no name, or is there twice",
 	} {
 		socket := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, body) })
 		if _, err := external.Open(t.Context(), external.Config{Socket: socket}); err == nil || !strings.Contains(err.Error(), want) {

@@ -53,6 +53,8 @@ type Greeting struct {
 	Driver    string    `json:"driver"`  // its name and version, for people
 	Machine   string    `json:"machine"` // this machine's name in the store
 	Abilities []Ability `json:"abilities,omitempty"`
+	// Profiles are those that create takes.
+	Profiles []string `json:"profiles,omitempty"`
 }
 
 // Ability is something that not every driver can.

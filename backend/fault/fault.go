@@ -133,9 +133,9 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 }
 
 // Receive calls the driver behind.
-func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string, announced backend.Announced, r io.Reader) (got cluster.Snapshot, err error) {
-	err = with(d, "receive", id, func(inner backend.Replicator) error {
-		got, err = inner.Receive(ctx, id, base, announced, r)
+func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced backend.Announced, r io.Reader) (got cluster.Snapshot, err error) {
+	err = with(d, "receive", to.Dataset, func(inner backend.Replicator) error {
+		got, err = inner.Receive(ctx, to, announced, r)
 		return err
 	})
 	return got, err

@@ -20,7 +20,8 @@ import (
 
 // Driver is one node's storage.
 type Driver struct {
-	total int64
+	total    int64
+	profiles backend.Profiles
 
 	mu      sync.Mutex
 	volumes map[cluster.DatasetID]*volume
@@ -54,11 +55,38 @@ var _ interface {
 	backend.Resizer
 } = (*Driver)(nil)
 
+var _ backend.Profiler = (*Driver)(nil)
+
 var _ backend.Reverter = (*Driver)(nil)
 
 // New makes an empty pool of a size in bytes.
 func New(total int64) *Driver {
 	return &Driver{total: total, volumes: map[cluster.DatasetID]*volume{}}
+}
+
+// Offer names the profiles that there are, which differ in nothing but their names.
+func (d *Driver) Offer(profiles backend.Profiles) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.profiles = profiles
+}
+
+// Profiles are those that were offered.
+func (d *Driver) Profiles() []cluster.Profile {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.profiles.List()
+}
+
+// Profile is what a head was made with.
+func (d *Driver) Profile(id cluster.DatasetID) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h, err := d.head(id)
+	if err != nil {
+		return "", err
+	}
+	return h.Spec.Profile, nil
 }
 
 // Create makes an empty head.

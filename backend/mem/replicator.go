@@ -82,7 +82,8 @@ func (d *Driver) difference(id cluster.DatasetID, name, base string) (*stream, e
 }
 
 // Receive keeps nothing before the whole stream is read and its content is what was announced.
-func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
+func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
+	id, base := to.Dataset, to.Base
 	want, err := announced()
 	if err != nil {
 		return cluster.Snapshot{}, err

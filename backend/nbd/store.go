@@ -105,9 +105,10 @@ func volume(v client.Volume) backend.Volume {
 	return backend.Volume{ID: v.ID, Dataset: v.Dataset, Size: v.Size, Profile: v.Profile, Machine: v.Machine}
 }
 
-// Create asks the store, which makes one volume of a dataset only.
+// Create asks the store, which makes one volume of a dataset only. All volumes of a block store are alike: what a profile chooses
+// of a volume is what is made on it, and that is not the store's.
 func (s *Store) Create(ctx context.Context, spec backend.Spec) (backend.Volume, error) {
-	v, err := s.client.Create(ctx, client.Spec{Dataset: spec.Dataset, Size: spec.Size, Profile: spec.Profile})
+	v, err := s.client.Create(ctx, client.Spec{Dataset: spec.Dataset, Size: spec.Size})
 	return volume(v), err
 }
 

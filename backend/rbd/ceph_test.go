@@ -34,8 +34,9 @@ type server struct {
 var theCeph server
 
 const (
-	thePool = "flocker"
-	theUser = "flocker" // with the rights that the documentation names
+	thePool  = "flocker"
+	dataPool = "flocker-data"
+	theUser  = "flocker" // with the rights that the documentation names
 )
 
 func TestMain(m *testing.M) {
@@ -111,8 +112,9 @@ func (c *server) start(ctx context.Context) (err error) {
 		"ceph-osd --conf CONF -i 0 --mkfs --osd-uuid " + disk + " --keyring DIR/osd.key",
 		"& ceph-osd --conf CONF -f -i 0 --keyring DIR/osd.key",
 		"ceph --conf CONF osd pool create " + thePool + " 8",
+		"ceph --conf CONF osd pool create " + dataPool + " 8",
 		"rbd --conf CONF pool init " + thePool,
-		"ceph --conf CONF auth get-or-create client." + theUser + " mon profile+rbd osd profile+rbd+pool=" + thePool + " -o DIR/user.key",
+		"ceph --conf CONF auth get-or-create client." + theUser + " mon profile+rbd osd profile+rbd+pool=" + thePool + ",profile+rbd+pool=" + dataPool + " -o DIR/user.key",
 	}
 	words := strings.NewReplacer("KEYS", keyring, "CONF", c.conf, "DIR", c.dir)
 	for _, step := range steps {

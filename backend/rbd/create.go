@@ -26,7 +26,7 @@ func (s *Store) Create(ctx context.Context, spec backend.Spec) (backend.Volume, 
 	if size == 0 {
 		size = s.size
 	}
-	exists, err := s.create(ctx, image, size)
+	exists, err := s.create(ctx, image, size, s.choices(spec.Profile))
 	if err != nil {
 		return backend.Volume{}, err
 	}
@@ -68,8 +68,8 @@ const (
 )
 
 // create makes an image, or finds the one that exists.
-func (s *Store) create(ctx context.Context, image string, size int64) (exists bool, err error) {
-	if exists, err := s.createOnce(ctx, image, size); err != nil || !exists {
+func (s *Store) create(ctx context.Context, image string, size int64, choices []string) (exists bool, err error) {
+	if exists, err := s.createOnce(ctx, image, size, choices); err != nil || !exists {
 		return false, err
 	}
 	tick := time.NewTicker(again)
@@ -87,11 +87,12 @@ func (s *Store) create(ctx context.Context, image string, size int64) (exists bo
 	if err := s.remove(ctx, image); err != nil {
 		return false, err
 	}
-	return s.createOnce(ctx, image, size)
+	return s.createOnce(ctx, image, size, choices)
 }
 
-func (s *Store) createOnce(ctx context.Context, image string, size int64) (exists bool, err error) {
-	_, err = s.ceph.rbd(ctx, "create", s.ceph.image(image), "--size", inBytes(size), "--image-feature", "layering")
+func (s *Store) createOnce(ctx context.Context, image string, size int64, choices []string) (exists bool, err error) {
+	args := []string{"create", s.ceph.image(image), "--size", inBytes(size), "--image-feature", "layering"}
+	_, err = s.ceph.rbd(ctx, append(args, choices...)...)
 	if status(err) == int(unix.EEXIST) {
 		return true, nil
 	}

@@ -38,19 +38,22 @@ type Config struct {
 	Cluster string // the UUID of the cluster whose volumes these are
 	Size    int64  // of a volume for which no size was asked; DefaultSize when 0
 	Dir     string // where devices are; a folder of userdev.DefaultDir when empty
-	Log     *slog.Logger
+	// Profiles are the operator's; of their options the store uses its own ProfileOptions.
+	Profiles backend.Profiles
+	Log      *slog.Logger
 }
 
 // Store is one machine's view of a pool.
 type Store struct {
-	ceph    ceph
-	machine string
-	cluster string
-	size    int64
-	devices *userdev.Devices
-	log     *slog.Logger
-	locks   sync.Map // by dataset, a *sync.Mutex
-	marks   sync.Map // by the image's id, which Ceph gives once, its mark
+	ceph     ceph
+	machine  string
+	cluster  string
+	size     int64
+	profiles backend.Profiles
+	devices  *userdev.Devices
+	log      *slog.Logger
+	locks    sync.Map // by dataset, a *sync.Mutex
+	marks    sync.Map // by the image's id, which Ceph gives once, its mark
 }
 
 var (
@@ -84,7 +87,7 @@ func Open(config Config) (*Store, error) {
 	return &Store{
 		ceph:    ceph{pool: config.Pool, conf: config.Conf, user: config.User, keyring: config.Keyring},
 		machine: config.Machine, cluster: config.Cluster, size: cmp.Or(config.Size, DefaultSize),
-		devices: devices, log: config.Log,
+		profiles: config.Profiles, devices: devices, log: config.Log,
 	}, nil
 }
 

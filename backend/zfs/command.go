@@ -144,6 +144,7 @@ type abilities struct {
 	written    string   // the property that counts what was written since the last snapshot
 	encryption bool     // there is encryption
 	stored     []string // flags to send blocks as they are stored
+	receivesAs bool     // `zfs receive` takes properties of what it makes
 }
 
 var sendFlags = regexp.MustCompile(`\[-([A-Za-z]+)\]`)
@@ -172,7 +173,22 @@ func (d *Driver) probe(ctx context.Context) (abilities, error) {
 		return can, fmt.Errorf("the usage of zfs send: %w", err)
 	}
 	can.stored = storedFlags(failure.Stderr)
+	_, err = d.zfs(ctx, "receive")
+	if failure, ok = errors.AsType[*run.Error](err); !ok {
+		return can, fmt.Errorf("the usage of zfs receive: %w", err)
+	}
+	can.receivesAs = receivesAs(failure.Stderr)
 	return can, nil
+}
+
+// receivesAs says whether a usage text of `zfs receive` has -o property=value.
+func receivesAs(usage string) bool {
+	for line := range strings.Lines(usage) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "receive ") && strings.Contains(line, "-o <property>=<value>") {
+			return true
+		}
+	}
+	return false
 }
 
 // storedFlags are those of -L (large blocks), -e (embedded ones) and -c (compressed ones) that a usage text of `zfs send` has.

@@ -24,6 +24,8 @@ import (
 type Config struct {
 	Pool      string // a pool, or a filesystem in one, which is made when it is absent; "flocker" when empty
 	MountRoot string // where heads are mounted while they are made; backend.DefaultMountRoot when empty
+	// Profiles name properties of datasets that are made; they are checked, against ProfileOptions.
+	Profiles backend.Profiles
 }
 
 // DefaultPool is the original's.
@@ -37,6 +39,7 @@ type Driver struct {
 	parent    string
 	owner     string // the mark of parent, and the first part of the names below it
 	mountRoot string
+	profiles  backend.Profiles
 	limit     time.Duration
 	altroot   string // what the pool's mount points are below; empty where it is the root
 	can       abilities
@@ -67,6 +70,8 @@ var _ interface {
 	backend.Resizer
 } = (*Driver)(nil)
 
+var _ backend.Profiler = (*Driver)(nil)
+
 // Open finds the parent filesystem or makes it, and removes what an earlier process left half done.
 func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error) {
 	if config.Pool == "" {
@@ -75,12 +80,18 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error)
 	if config.MountRoot == "" {
 		config.MountRoot = backend.DefaultMountRoot
 	}
-	d := &Driver{parent: config.Pool, mountRoot: filepath.Clean(config.MountRoot), limit: limit, log: log, lines: map[string]*state{}}
+	d := &Driver{
+		parent: config.Pool, mountRoot: filepath.Clean(config.MountRoot), profiles: config.Profiles,
+		limit: limit, log: log, lines: map[string]*state{},
+	}
 	if err := d.enter(ctx); err != nil {
 		return nil, fmt.Errorf("zfs: %w", err)
 	}
 	if err := d.recover(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("zfs: clean %s: %w", d.parent, err), d.lock.Close())
+	}
+	if err := d.tryProfiles(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("zfs: %w", err), d.lock.Close())
 	}
 	return d, nil
 }

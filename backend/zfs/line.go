@@ -18,11 +18,12 @@ import (
 func (d *Driver) fresh() string { return d.incoming() + "/" + rand.Text() }
 
 // marks are the properties that a line of a dataset is made with, as options of `zfs create` and `zfs clone`.
-func (d *Driver) marks(id cluster.DatasetID, head *record, size int64) ([]string, error) {
+func (d *Driver) marks(id cluster.DatasetID, head *record, size int64, profile string) ([]string, error) {
 	options := []string{
 		"-o", "canmount=noauto", "-o", "atime=off",
 		"-o", "refquota=" + quota(size), "-o", datasetMark + "=" + string(id),
 	}
+	options = append(options, d.properties(profile)...)
 	if head != nil {
 		text, err := head.encode()
 		if err != nil {
@@ -53,8 +54,8 @@ func (d *Driver) appear(ctx context.Context, fresh string, id cluster.DatasetID)
 
 // cloneHidden makes a clone of a snapshot below flocker.incoming. It gets its mount point only then: old versions mount a clone that has one, whatever
 // canmount says.
-func (d *Driver) cloneHidden(ctx context.Context, snapshot string, id cluster.DatasetID, head *record, size int64) (string, error) {
-	marks, err := d.marks(id, head, size)
+func (d *Driver) cloneHidden(ctx context.Context, snapshot string, id cluster.DatasetID, head *record, size int64, profile string) (string, error) {
+	marks, err := d.marks(id, head, size, profile)
 	if err != nil {
 		return "", err
 	}
@@ -81,7 +82,11 @@ func (d *Driver) setPoint(ctx context.Context, name, point string) error {
 // branch makes a line of its own of a whole snapshot and all before it, and says its name. What comes after the snapshot stays in
 // the old line.
 func (d *Driver) branch(ctx context.Context, l *line, snapshot string, head *record, size int64) (string, error) {
-	fresh, err := d.cloneHidden(ctx, l.at(snapshot), l.dataset, head, size)
+	profile := l.profile
+	if head != nil {
+		profile = head.Profile
+	}
+	fresh, err := d.cloneHidden(ctx, l.at(snapshot), l.dataset, head, size, profile)
 	if err != nil {
 		return "", err
 	}

@@ -38,9 +38,14 @@ func (h *harness) snapshot(t *testing.T, id cluster.DatasetID, epoch cluster.Epo
 // ship sends a snapshot from one pool to another.
 func ship(t *testing.T, from, to *harness, id cluster.DatasetID, s cluster.Snapshot, base string) {
 	t.Helper()
+	shipAs(t, from, to, backend.Arrival{Dataset: id, Base: base}, s)
+}
+
+func shipAs(t *testing.T, from, to *harness, as backend.Arrival, s cluster.Snapshot) {
+	t.Helper()
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(from.driver.Send(t.Context(), id, s.Name, base, w)) }()
-	_, err := to.driver.Receive(t.Context(), id, base, backendtest.Saying(s), r)
+	go func() { w.CloseWithError(from.driver.Send(t.Context(), as.Dataset, s.Name, as.Base, w)) }()
+	_, err := to.driver.Receive(t.Context(), as, backendtest.Saying(s), r)
 	mustAll(t, err)
 }
 
@@ -221,7 +226,7 @@ func TestStreamsOfAnotherKindAreRefused(t *testing.T) {
 	} {
 		p := bytes.Clone(stream.Bytes())
 		change(p)
-		if _, err := b.driver.Receive(t.Context(), dataset, "", backendtest.Saying(s), bytes.NewReader(p)); err == nil {
+		if _, err := b.driver.Receive(t.Context(), backend.Arrival{Dataset: dataset}, backendtest.Saying(s), bytes.NewReader(p)); err == nil {
 			t.Errorf("Receive of a stream that is %s = nil; want an error", what)
 		}
 		if got := b.names(t, dataset); got != nil {

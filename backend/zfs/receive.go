@@ -20,9 +20,10 @@ import (
 
 // Receive lets zfs apply the stream: a difference to the line whose newest snapshot is the base, a whole snapshot to a filesystem out of
 // sight. It appears by a rename.
-func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
-	in := &incoming{driver: d, id: id, snapshot: ownPrefix + "in." + rand.Text()}
-	if err := in.prepare(ctx, base); err != nil {
+func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced backend.Announced, r io.Reader) (cluster.Snapshot, error) {
+	id := to.Dataset
+	in := &incoming{driver: d, id: id, profile: to.Profile, snapshot: ownPrefix + "in." + rand.Text()}
+	if err := in.prepare(ctx, to.Base); err != nil {
 		return cluster.Snapshot{}, err
 	}
 	if in.line != nil {
@@ -52,6 +53,7 @@ func (d *Driver) Receive(ctx context.Context, id cluster.DatasetID, base string,
 type incoming struct {
 	driver   *Driver
 	id       cluster.DatasetID
+	profile  string
 	line     *line  // that the difference is received into, nil for a whole snapshot
 	base     uint64 // content of the base
 	target   string // filesystem that is received into
@@ -138,6 +140,9 @@ func (in *incoming) markWhole(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.setProfile(ctx, in.target, in.profile); err != nil {
+		return err
+	}
 	return d.setPoint(ctx, in.target, d.usualPoint(in.id)) // after canmount
 }
 
@@ -176,7 +181,7 @@ func (in *incoming) apply(ctx context.Context, expect expected, r io.Reader) err
 	patience, stalled := watch(context.WithoutCancel(ctx), in.driver.limit)
 	defer stalled.end()
 	stalled.pause()
-	cmd := run.Command(patience, "zfs", "receive", in.target+"@"+in.snapshot)
+	cmd := run.Command(patience, "zfs", in.command()...)
 	cmd.Stdin = out
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, out.Close(), feed.Close())
@@ -212,6 +217,17 @@ func (in *incoming) apply(ctx context.Context, expect expected, r io.Reader) err
 		return errors.Join(errStream, sentinel(ended))
 	}
 	return err // of closing the pipe
+}
+
+// command receives a whole snapshot as its profile says, where the version can: blocks are then stored so from the first on.
+func (in *incoming) command() []string {
+	args := []string{"receive"}
+	if in.line == nil && in.driver.can.receivesAs {
+		for name, value := range in.driver.profiles[in.profile] {
+			args = append(args, "-o", name+"="+value)
+		}
+	}
+	return append(args, in.target+"@"+in.snapshot)
 }
 
 // undo removes what was received and is not accepted.

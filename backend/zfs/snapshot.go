@@ -164,12 +164,17 @@ func (d *Driver) cloneInPlace(ctx context.Context, l *line, size int64, head rec
 			return err
 		}
 	}
+	if l.profile != head.Profile { // it was received when this node did not know the profile, or before there were any
+		if err := d.setProfile(ctx, l.name, head.Profile); err != nil {
+			return err
+		}
+	}
 	d.know(l.name, func(s *state) { s.settled = true })
 	return d.writeRecord(ctx, l.name, head)
 }
 
 func (d *Driver) cloneOther(ctx context.Context, l *line, snapshot string, spec backend.Spec, head record) error {
-	fresh, err := d.cloneHidden(ctx, l.at(snapshot), spec.Dataset, &head, spec.Size)
+	fresh, err := d.cloneHidden(ctx, l.at(snapshot), spec.Dataset, &head, spec.Size, spec.Profile)
 	if err != nil {
 		return err
 	}

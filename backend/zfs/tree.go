@@ -22,6 +22,7 @@ type line struct {
 	dataset    cluster.DatasetID
 	head       *record // nil without a head
 	ending     string  // what is being done to it
+	profile    string  // whose properties it has
 	origin     string  // the snapshot that it is a clone of, or empty
 	mountpoint string  // absolute; empty where it has none
 	refquota   int64
@@ -131,7 +132,7 @@ func (d *Driver) read(ctx context.Context) (*tree, error) { return d.readBelow(c
 func (d *Driver) readBelow(ctx context.Context, name string) (t *tree, err error) {
 	properties := []string{
 		"guid", "createtxg", "creation", "used", "referenced", "origin", "refquota", "mountpoint", "userrefs",
-		d.can.written, datasetMark, headMark, endingMark, goneMark,
+		d.can.written, datasetMark, headMark, endingMark, goneMark, profileMark,
 	}
 	if d.can.encryption {
 		properties = append(properties, "encryption")
@@ -225,7 +226,7 @@ func (d *Driver) addLine(t *tree, name string, v values) error {
 	if !below || strings.ContainsAny(rest, "/@") || !uuidForm.MatchString(v[datasetMark]) {
 		return nil
 	}
-	l := &line{name: name, dataset: cluster.DatasetID(v[datasetMark]), ending: v[endingMark]}
+	l := &line{name: name, dataset: cluster.DatasetID(v[datasetMark]), ending: v[endingMark], profile: v[profileMark]}
 	if l.origin = v["origin"]; l.origin == "-" {
 		l.origin = ""
 	}

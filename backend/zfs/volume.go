@@ -28,7 +28,7 @@ func (d *Driver) Create(ctx context.Context, spec backend.Spec) error {
 		return fmt.Errorf("%w: as snapshots without a head", backend.ErrExists)
 	}
 	head := recordOf(spec, "")
-	marks, err := d.marks(spec.Dataset, &head, spec.Size)
+	marks, err := d.marks(spec.Dataset, &head, spec.Size, spec.Profile)
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,9 @@ func (o agentOptions) pools(ctx context.Context, conf agentConfig, creds *pki.Cr
 func (o agentOptions) pool(ctx context.Context, s namedStorage, creds *pki.Credentials, log *slog.Logger) (*backend.Pool, error) {
 	self := creds.Identity()
 	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster, Credentials: creds}, s.kind(), s.options, log)
+	if err != nil && s.kind() != s.name {
+		err = fmt.Errorf("back end %s: %w", s.name, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -55,13 +55,15 @@ func nodesIfAny(cmd *cobra.Command) ([]api.NodeInfo, error) {
 type usedKind struct {
 	all.Kind
 	Nodes []string `json:"nodes"`
+	// Profiles are those that any of the nodes has.
+	Profiles []string `json:"profiles,omitempty"`
 }
 
 // usedBy adds kinds that only nodes know, of another version of the program.
 func usedBy(kinds []all.Kind, nodes []api.NodeInfo) []usedKind {
 	var list []usedKind
 	for _, k := range kinds {
-		list = append(list, usedKind{k, []string{}})
+		list = append(list, usedKind{Kind: k, Nodes: []string{}})
 	}
 	for _, n := range nodes {
 		for _, on := range n.Storages() {
@@ -75,19 +77,24 @@ func usedBy(kinds []all.Kind, nodes []api.NodeInfo) []usedKind {
 			i := slices.IndexFunc(list, func(k usedKind) bool { return k.Name == name })
 			if i < 0 {
 				i = len(list)
-				list = append(list, usedKind{all.Kind{Name: name, About: "not known to this program", Capabilities: on.Capabilities}, nil})
+				list = append(list, usedKind{Kind: all.Kind{Name: name, About: "not known to this program", Capabilities: on.Capabilities}})
 			}
 			list[i].Nodes = append(list[i].Nodes, where)
+			for _, p := range on.Profiles {
+				if !slices.Contains(list[i].Profiles, p.Name) {
+					list[i].Profiles = append(list[i].Profiles, p.Name)
+				}
+			}
 		}
 	}
 	return list
 }
 
 func (p printer) kinds(list []usedKind) error {
-	t := p.table("BACKEND", "MOVES", "SNAPSHOTS", "RESIZES", "FENCES", "NODES", "WHAT IT IS")
+	t := p.table("BACKEND", "MOVES", "SNAPSHOTS", "RESIZES", "FENCES", "NODES", "PROFILES", "WHAT IT IS")
 	for _, k := range list {
 		can := k.Capabilities
-		t.row(k.Name, movesBy(can), yes(can.Snapshots, false), yes(can.Resizes, k.Varies), yes(can.Fences, k.Varies), strings.Join(k.Nodes, " "), k.About)
+		t.row(k.Name, movesBy(can), yes(can.Snapshots, false), yes(can.Resizes, k.Varies), yes(can.Fences, k.Varies), strings.Join(k.Nodes, " "), strings.Join(k.Profiles, " "), k.About)
 	}
 	return t.end()
 }
@@ -181,7 +188,17 @@ func (p printer) kind(k all.Kind) error {
 	for _, o := range k.Options {
 		options.row(o.Name, o.Default, o.About)
 	}
-	return options.end()
+	if err := options.end(); err != nil || len(k.ProfileOptions) == 0 {
+		return err
+	}
+	if err := p.say(""); err != nil {
+		return err
+	}
+	chosen := p.table("OF A PROFILE", "MEANING")
+	for _, o := range k.ProfileOptions {
+		chosen.row(o.Name, o.About)
+	}
+	return chosen.end()
 }
 
 func capabilityRows(t table, can cluster.Capabilities, varies bool) {
@@ -205,6 +222,9 @@ func (p printer) storageOn(n api.NodeInfo, kinds []all.Kind) error {
 		}
 		t.row("Free:", freeOf(on))
 		capabilityRows(t, on.Capabilities, false)
+		for _, profile := range on.Profiles {
+			t.row("Profile:", profile.String())
+		}
 		if on.Error != "" {
 			t.row("Unusable:", on.Error)
 		}

@@ -78,6 +78,29 @@ func nodeNames(ctx context.Context, c *api.Client) ([]string, error) {
 	return listOf(all, func(n api.NodeInfo) string { return n.Name + "\t" + n.Address }), err
 }
 
+// profileNames are those of the back ends that are named on the command line already, each with what it stands for.
+func profileNames(node, end *string) names {
+	return func(ctx context.Context, c *api.Client) ([]string, error) {
+		all, err := c.Nodes(ctx)
+		var found []string
+		for _, n := range all {
+			if _, err := nodeNamed([]api.NodeInfo{n}, *node); *node != "" && err != nil {
+				continue
+			}
+			for i, on := range n.Storages() {
+				if *end != "" && on.Backend != *end || *end == "" && i > 0 { // without a choice it is the first
+					continue
+				}
+				for _, p := range on.Profiles {
+					found = append(found, p.Name+"\t"+p.String())
+				}
+			}
+		}
+		slices.Sort(found)
+		return slices.Compact(found), err
+	}
+}
+
 func moveNames(ctx context.Context, c *api.Client) ([]string, error) {
 	all, err := c.Moves(ctx)
 	return listOf(all, func(m api.MoveInfo) string {

@@ -29,10 +29,11 @@ func datasetCreateCommand() *cobra.Command {
 	var metadata map[string]string
 	var root cluster.Root
 	cmd := &cobra.Command{
-		Use:     "create NAME --node NODE",
-		Short:   "Make an empty dataset on a node",
-		Example: "  flocker dataset create pgdata --node node1 --size 10G\n  flocker dataset create old-invoices --node node1 --backend archive",
-		Args:    cobra.ExactArgs(1),
+		Use:   "create NAME --node NODE",
+		Short: "Make an empty dataset on a node",
+		Example: "  flocker dataset create pgdata --node node1 --size 10G\n  flocker dataset create old-invoices --node node1 --backend archive\n" +
+			"  flocker dataset create shop --node node1 --profile gold",
+		Args: cobra.ExactArgs(1),
 		RunE: withClient(func(ctx context.Context, c *api.Client, p printer, args []string) error {
 			if node == "" {
 				return fmt.Errorf("--node is missing: %w: name the node that is to have the dataset", cluster.ErrInvalid)
@@ -54,9 +55,10 @@ func datasetCreateCommand() *cobra.Command {
 	cmd.Flags().Uint32Var(&root.UID, "uid", 0, "owner of its folder, by number")
 	cmd.Flags().Uint32Var(&root.GID, "gid", 0, "group of its folder, by number")
 	cmd.Flags().StringVar(&root.Mode, "mode", "", "mode of its folder, octal (default: 0755)")
-	cmd.Flags().StringVar(&profile, "profile", "", "storage profile, where the backend has any")
+	cmd.Flags().StringVar(&profile, "profile", "", "how it is to be kept, of the profiles that the back end has (default: the back end's own way)")
 	cmd.Flags().StringToStringVar(&metadata, "metadata", nil, "KEY=VALUE pairs kept with it")
 	completeFlag(cmd, "node", nodeNames)
+	completeFlag(cmd, "profile", profileNames(&node, &end))
 	return cmd
 }
 
@@ -229,6 +231,8 @@ func (p printer) dataset(d api.DatasetInfo) error {
 	t.row("State:", stateOfDataset(d))
 	t.row("Path:", d.Path)
 	t.row("Limit:", bytesOf(d.Size))
+	t.row("Backend:", d.Backend)
+	t.row("Profile:", d.Profile)
 	t.row("Epoch:", fmt.Sprint(d.Epoch))
 	if len(d.Snapshots) > 0 {
 		t.row("Snapshots:", fmt.Sprintf("%d; see \"flocker snapshot ls %s\"", len(d.Snapshots), d.Name))

@@ -164,6 +164,7 @@ func (a *actor) act(ctx context.Context) error {
 		Node: a.id, BootID: a.boot, Storage: cluster.Storage{
 			Backend: "mem", Free: 1 << 30, Total: 2 << 30,
 			Capabilities: cluster.Capabilities{Replicates: true, Snapshots: true, Reverts: true, Resizes: true},
+			Profiles:     []cluster.Profile{{Name: "bronze"}, {Name: "gold", Options: map[string]string{"copies": "2"}}},
 		},
 		Copies: map[cluster.DatasetID]cluster.Copy{}, Containers: map[string]cluster.Container{},
 	}

@@ -43,9 +43,10 @@ class Problem(Exception):
 class Store:
     """The folder as one machine sees it. Other machines see the same folder, so nothing is kept in memory."""
 
-    def __init__(self, root, machine):
+    def __init__(self, root, machine, profiles):
         self.root = os.path.realpath(root)
         self.machine = machine
+        self.profiles = profiles  # that differ in nothing here but their names
         os.makedirs(self.root, mode=0o700, exist_ok=True)
 
     # What Flocker asks. Each may be asked again after a crash or a lost answer, and then finishes what was begun.
@@ -55,6 +56,8 @@ class Store:
 
     def create(self, ask):
         dataset, size = uuid_of(ask, "dataset"), ask.get("size", 0)
+        if ask.get("profile", "") not in ["", *self.profiles]:
+            raise Problem("unsupported", f"there is no profile {ask['profile']!r}")
         with self.lock(ask):
             for v in self.records(ask):
                 if v["dataset"] != dataset:
@@ -347,7 +350,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/v1/greeting":
             return self.answer(404, {"code": "unsupported", "message": f"there is no {self.path}"})
         return self.answer(200, {"protocol": 1, "driver": "sample 1.0", "machine": self.server.store.machine,
-                                 "abilities": ["evict", "grow"]})
+                                 "abilities": ["evict", "grow"], "profiles": self.server.store.profiles})
 
     def do_POST(self):
         call = self.path.removeprefix("/v1/")
@@ -406,8 +409,9 @@ def main():
     parser.add_argument("socket", help="path of the socket to make")
     parser.add_argument("--root", required=True, help="the folder of the volumes, which all machines share")
     parser.add_argument("--machine", default=socket.gethostname(), help="this machine's name in the store")
+    parser.add_argument("--profile", action="append", default=[], help="a profile that there is; may be repeated")
     args = parser.parse_args()
-    store = Store(args.root, args.machine)
+    store = Store(args.root, args.machine, args.profile)
     with Server(args.socket, store) as server:
         print(f"{args.machine} serves {store.root} at {args.socket}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

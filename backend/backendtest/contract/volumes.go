@@ -162,6 +162,7 @@ func testVolumeLife(t T, s Store) {
 		_, err := m.a.Create(t.Context(), backend.Spec{Dataset: v.Dataset, Size: 2 * v.Size})
 		m.refused("Create", err, backend.ErrExists)
 	})
+	t.Run("AProfileIsKept", func(t T) { testProfiles(t, s) })
 	t.Run("ASizeOfTheStoresOwn", func(t T) {
 		m := both(t, s)
 		v, err := m.a.Create(t.Context(), backend.Spec{Dataset: newDataset()})
@@ -191,6 +192,26 @@ func testVolumeLife(t T, s Store) {
 		m.refused("Attach", err, backend.ErrNotFound)
 		m.must(errors.Join(m.a.Detach(t.Context(), v), m.a.Destroy(t.Context(), v)))
 	})
+}
+
+func testProfiles(t T, s Store) {
+	m := both(t, s)
+	store, ok := backend.VolumesAs[backend.StoreProfiler](m.a)
+	if !ok || len(store.StoreProfiles()) == 0 {
+		t.Skip("the store has no profiles of its own")
+	}
+	for _, profile := range store.StoreProfiles() {
+		spec := backend.Spec{Dataset: newDataset(), Size: m.Smallest(), Profile: profile}
+		v, err := m.a.Create(t.Context(), spec)
+		m.must(err)
+		m.clean(v)
+		if again, err := m.b.Create(t.Context(), spec); err != nil || again.ID != v.ID {
+			t.Errorf("Create with profile %s again = %+v, %v; want %+v", profile, again, err, v)
+		}
+		spec.Profile = ""
+		_, err = m.a.Create(t.Context(), spec)
+		m.refused("Create without the profile", err, backend.ErrExists)
+	}
 }
 
 func testVolumeAttach(t T, s Store) {
