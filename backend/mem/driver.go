@@ -28,6 +28,7 @@ type Driver struct {
 }
 
 type volume struct {
+	profile   string // it was made or received with
 	head      *head
 	snapshots map[string]snapshot
 }
@@ -78,15 +79,15 @@ func (d *Driver) Profiles() []cluster.Profile {
 	return d.profiles.List()
 }
 
-// Profile is what a head was made with.
+// Profile is what a copy was made or received with.
 func (d *Driver) Profile(id cluster.DatasetID) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h, err := d.head(id)
-	if err != nil {
-		return "", err
+	v := d.volumes[id]
+	if v == nil {
+		return "", backend.ErrNotFound
 	}
-	return h.Spec.Profile, nil
+	return v.profile, nil
 }
 
 // Create makes an empty head.
@@ -95,7 +96,7 @@ func (d *Driver) Create(_ context.Context, spec backend.Spec) error {
 	defer d.mu.Unlock()
 	switch v := d.volumes[spec.Dataset]; {
 	case v == nil:
-		d.volumes[spec.Dataset] = &volume{head: newHead(spec, "", nil, ""), snapshots: map[string]snapshot{}}
+		d.volumes[spec.Dataset] = &volume{profile: spec.Profile, head: newHead(spec, "", nil, ""), snapshots: map[string]snapshot{}}
 		return nil
 	case v.head == nil:
 		return fmt.Errorf("%w: as %d snapshots without a head", backend.ErrExists, len(v.snapshots))

@@ -103,7 +103,7 @@ func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced back
 	if s.Dataset != id || s.Snapshot.Name != want.Name || s.Snapshot.ID != want.ID {
 		return cluster.Snapshot{}, fmt.Errorf("receive: %w: it is %s of dataset %s", errStream, s.Snapshot.Name, s.Dataset)
 	}
-	return d.apply(id, s, base)
+	return d.apply(to, s)
 }
 
 func (d *Driver) baseThere(id cluster.DatasetID, want cluster.Snapshot, base string) error {
@@ -170,8 +170,8 @@ func cut(err error) error {
 }
 
 // apply lets the snapshot appear, with the lock held.
-func (d *Driver) apply(id cluster.DatasetID, s *stream, base string) (cluster.Snapshot, error) {
-	files := map[string][]byte{}
+func (d *Driver) apply(to backend.Arrival, s *stream) (cluster.Snapshot, error) {
+	id, base, files := to.Dataset, to.Base, map[string][]byte{}
 	if v := d.volumes[id]; v != nil {
 		if there, ok := v.snapshots[s.Snapshot.Name]; ok {
 			return there.Snapshot, nil
@@ -194,6 +194,6 @@ func (d *Driver) apply(id cluster.DatasetID, s *stream, base string) (cluster.Sn
 	if need := size(s.Changed); need > d.free() {
 		return cluster.Snapshot{}, fmt.Errorf("receive: %w: %d bytes are needed", backend.ErrNoSpace, need)
 	}
-	d.volume(id).snapshots[s.Snapshot.Name] = snapshot{Snapshot: s.Snapshot, files: files}
+	d.volume(to.Dataset, to.Profile).snapshots[s.Snapshot.Name] = snapshot{Snapshot: s.Snapshot, files: files}
 	return s.Snapshot, nil
 }

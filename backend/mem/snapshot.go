@@ -79,7 +79,7 @@ func (d *Driver) Clone(_ context.Context, from cluster.DatasetID, name string, s
 	if !ok {
 		return fmt.Errorf("snapshot %s: %w", name, backend.ErrNotFound)
 	}
-	d.volume(spec.Dataset).head = newHead(spec, scratch, s.files, name)
+	d.volume(spec.Dataset, spec.Profile).head = newHead(spec, scratch, s.files, name)
 	return nil
 }
 
@@ -119,10 +119,10 @@ func (d *Driver) DropHead(_ context.Context, id cluster.DatasetID) error {
 }
 
 // volume is a dataset's, made when it is not there.
-func (d *Driver) volume(id cluster.DatasetID) *volume {
+func (d *Driver) volume(id cluster.DatasetID, profile string) *volume {
 	v := d.volumes[id]
 	if v == nil {
-		v = &volume{snapshots: map[string]snapshot{}}
+		v = &volume{profile: profile, snapshots: map[string]snapshot{}}
 		d.volumes[id] = v
 	}
 	return v

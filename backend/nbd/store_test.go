@@ -9,7 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/cluster"
 )
 
 func put(t *testing.T, device, text string, at int64) {
@@ -79,6 +82,19 @@ func TestVolumeGoesFromMachineToMachineWithItsContent(t *testing.T) {
 }
 
 // The evicted machine lives, knows nothing, and goes on writing, also after another has the volume.
+// The store's volumes are all alike: a profile is for what is made on them, and nothing that the store could refuse.
+func TestAProfileIsNotTheStoresMatter(t *testing.T) {
+	w := newWorld(t)
+	one := w.machine()
+	spec := backend.Spec{Dataset: cluster.DatasetID(uuid.NewString()), Size: 64 << 20, Profile: "gold"}
+	for range 2 {
+		v, err := one.Create(t.Context(), spec)
+		if err != nil || v.Dataset != spec.Dataset || v.Profile != "" {
+			t.Errorf("Create with a profile = %+v, %v", v, err)
+		}
+	}
+}
+
 func TestWritesOfAnEvictedMachineNeverReachTheVolume(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.machine(), w.machine()

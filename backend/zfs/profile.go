@@ -82,19 +82,40 @@ func (d *Driver) setProfile(ctx context.Context, name, profile string) error {
 	return nil
 }
 
-// tryProfiles makes a filesystem of each profile and removes it: what a value means, and whether this version and this pool have it, only
-// they know.
+// tryProfiles sets all that any profile chooses, once: which values this version and this pool have, only they know. It is tried where
+// what is half made will be, and where now there is nothing; a filesystem made for it would have to be destroyed, and with zfs-fuse that
+// waits for every disk of the machine.
 func (d *Driver) tryProfiles(ctx context.Context) error {
 	var errs []error
 	for _, p := range d.profiles.List() {
-		fresh := d.fresh()
-		options := append(d.properties(p.Name), "-o", "canmount=off", "-o", "mountpoint=none", fresh)
-		_, err := d.zfs(ctx, append([]string{"create"}, options...)...)
-		if failure, is := errors.AsType[*run.Error](err); is {
-			err = &cluster.FieldError{Field: "profiles." + p.Name, Problem: fmt.Sprintf("this ZFS has no filesystem with %s: %s",
-				strings.Join(d.properties(p.Name), " "), strings.TrimSpace(failure.Stderr))}
+		for _, name := range slices.Sorted(maps.Keys(p.Options)) {
+			err := d.set(ctx, d.incoming(), name, p.Options[name])
+			if failure, said := errors.AsType[*run.Error](err); said {
+				err = &cluster.FieldError{
+					Field:   "profiles." + p.Name + "." + name,
+					Problem: fmt.Sprintf("this ZFS has no %s: %s", p.Options[name], strings.TrimSpace(failure.Stderr)),
+				}
+			}
+			errs = append(errs, err)
 		}
-		errs = append(errs, err, d.scrap(ctx, fresh))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.untry(ctx))...)
+}
+
+// untry takes off what was tried, now or before a crash: what is received there would inherit it. Not every version knows every option.
+func (d *Driver) untry(ctx context.Context) error {
+	there, err := d.zfs(ctx, "get", "-H", "-o", "property", "-s", "local", "all", d.incoming())
+	if err != nil {
+		return err
+	}
+	set := strings.Fields(string(there))
+	for _, o := range ProfileOptions() {
+		if !slices.Contains(set, o.Name) {
+			continue
+		}
+		if err := d.unset(ctx, d.incoming(), o.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

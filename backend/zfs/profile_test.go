@@ -125,12 +125,33 @@ func TestAProfileThatThisZFSCannotHaveIsRefusedAtTheStart(t *testing.T) {
 	mustAll(t, h.driver.Close())
 	h.config.Profiles = backend.Profiles{"gold": {"recordsize": "16M"}, "bronze": {"compression": "on"}}
 	_, err := zfs.Open(t.Context(), h.config, slog.New(slog.DiscardHandler))
-	if found := cluster.FieldErrors(err); len(found) != 1 || found[0].Field != "profiles.gold" || !strings.Contains(found[0].Problem, "recordsize") {
-		t.Errorf("Open = %v; want profiles.gold with what ZFS says", err)
+	if found := cluster.FieldErrors(err); len(found) != 1 || found[0].Field != "profiles.gold.recordsize" || !strings.Contains(found[0].Problem, "no 16M: ") {
+		t.Errorf("Open = %v; want profiles.gold.recordsize with what ZFS says", err)
 	}
 	h.config.Profiles = nil
 	h.driver = open(t, h.config)
 	h.left(t)
+	h.unset(t)
+}
+
+// unset wants none of a profile's properties where what is received would inherit them.
+func (h *harness) unset(t *testing.T) {
+	t.Helper()
+	set := command(t, "zfs", "get", "-H", "-o", "property,value", "-s", "local", "all", h.config.Pool+"/flocker.incoming")
+	for _, o := range zfs.ProfileOptions() {
+		if strings.Contains("\n"+set, "\n"+o.Name+"\t") {
+			t.Errorf("%s is left on flocker.incoming: %s", o.Name, set)
+		}
+	}
+}
+
+func TestWhatACrashLeavesOfATriedProfileGoes(t *testing.T) {
+	h := newPool(t, 256<<20)
+	command(t, "zfs", "set", "copies=3", h.config.Pool+"/flocker.incoming")
+	h.offer(t, profiles)
+	h.unset(t)
+	h.offer(t, nil)
+	h.unset(t)
 }
 
 func TestProfilesTakeNothingThatCostsAPromise(t *testing.T) {

@@ -20,6 +20,18 @@ func TestFlagsOfSendAreReadFromItsUsage(t *testing.T) {
 	}
 }
 
+func TestWhetherReceiveTakesPropertiesIsReadFromItsUsage(t *testing.T) {
+	for usage, want := range map[string]bool{
+		"missing snapshot argument\nusage:\n\treceive [-vnF] <filesystem|volume|snapshot>\n\treceive [-vnF] -d <filesystem>\n":                                                     false,
+		"missing snapshot argument\nusage:\n\treceive [-vMnsFhu] [-o <property>=<value>] ... [-x <property>] ...\n\t    <filesystem|volume|snapshot>\n\treceive -A <filesystem>\n": true,
+		"usage:\n\tcreate [-p] [-o <property>=<value>] ... <filesystem>\n":                                                                                                         false,
+	} {
+		if got := receivesAs(usage); got != want {
+			t.Errorf("receivesAs(%q) = %v; want %v", usage, got, want)
+		}
+	}
+}
+
 func FuzzParseBegin(f *testing.F) {
 	f.Add(make([]byte, recordSize))
 	f.Fuzz(func(t *testing.T, record []byte) {
