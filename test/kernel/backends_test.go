@@ -3,6 +3,8 @@
 package kernel_test
 
 import (
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/flocker-project/flocker/test/load"
@@ -49,4 +51,52 @@ hooks: {preset: redis}
 	}
 	s.settled()
 	s.wholeCount(w)
+}
+
+// ownProfiles are those of the nodes' own storage, in its words.
+func ownProfiles() string {
+	if os.Getenv(backend) == "zfs" {
+		return "{bronze: {compression: gzip-9}}"
+	}
+	return "{bronze: {compression: zstd}}"
+}
+
+// TestProfilesMove moves a dataset of a profile on the nodes' own storage and one on network storage: each is kept as its profile says
+// wherever it is. A profile that there is not is refused.
+func TestProfilesMove(t *testing.T) {
+	s := copies(t)
+	if said := s.refused("dataset", "create", "other", "--node", "node1", "--profile", "silver"); !strings.Contains(said, `no profile "silver": there are bronze`) {
+		s.Errorf("a profile that there is not: %s", said)
+	}
+	s.deploy("node1", "profiled", `
+image: redis:8
+command: `+side(7012)+`
+volumes:
+  - {dataset: profiled-data, mountpoint: /data, profile: bronze}
+  - {dataset: profiled-blob, mountpoint: /blob, size: 320M, backend: `+sharedEnd+`, profile: bronze}
+ready_when_running: true
+`)
+	kept := func(node string) {
+		t.Helper()
+		if got := s.inside(node, "profiled", "stat", "-f", "-c", "%T", "/blob"); got != "btrfs" {
+			s.Errorf("/blob on %s is %s; want btrfs, as its profile says", node, got)
+		}
+		here := s.inside(node, "profiled", "sh", "-c", "date > /data/on-"+node+" && cat /data/on-node1")
+		if here == "" {
+			s.Errorf("/data on %s lacks what was written on node1", node)
+		}
+		look, want := `lsattr -d /flocker/*/data | grep -c -- '^[^ ]*c'`, "1"
+		if os.Getenv(backend) == "zfs" {
+			look, want = `zfs get -H -r -s local -o value compression flocker | sort -u`, "gzip-9"
+		}
+		if got := s.onNode(node, look); got != want {
+			s.Errorf("%s on %s says %q; want %q", look, node, got, want)
+		}
+	}
+	kept("node1")
+	for _, to := range []string{"node2", "node1"} {
+		s.moved("profiled", to)
+		kept(to)
+	}
+	s.settled()
 }

@@ -85,6 +85,7 @@ func (g *ground) enter(ctx context.Context) error {
 	g.lab = &lab.Lab{Binary: binary, Name: cmp.Or(os.Getenv(keepEnv), "e2e"), Nodes: nodes, Backend: os.Getenv(backend)}
 	if networkStorage() == "" {
 		g.lab.Further = []string{sharedEnd + "=loopback"}
+		g.lab.Options = []string{"profiles=" + ownProfiles(), sharedEnd + ".profiles={bronze: {filesystem: btrfs}}"}
 	}
 	if err := g.lab.Down(ctx); err != nil {
 		return err

@@ -33,6 +33,8 @@ type Lab struct {
 	Backend string
 	// Further are back ends beside it, as NAME=BACKEND.
 	Further []string
+	// Options are options of the back ends, as KEY=VALUE or NAME.KEY=VALUE.
+	Options []string
 	// Output, where set, gets what the program says while it works.
 	Output io.Writer
 
@@ -51,6 +53,9 @@ func (l *Lab) Up(ctx context.Context) error {
 	}
 	for _, further := range l.Further {
 		args = append(args, "--further-backend", further)
+	}
+	for _, option := range l.Options {
+		args = append(args, "--backend-option", option)
 	}
 	if _, err := l.Dev(ctx, args...); err != nil {
 		return err
