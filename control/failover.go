@@ -26,14 +26,15 @@ func (s *Service) FailOver(ctx context.Context, by string, r api.FailOverRequest
 // failOver does it; unasked, only for applications that all ask for it themselves.
 func (s *Service) failOver(ctx context.Context, by string, r api.FailOverRequest, unasked bool) (api.FailOverReply, error) {
 	var reply api.FailOverReply
+	var apps []string
 	_, err := s.store.Update(ctx, func(tx *store.Tx) error {
 		reply = api.FailOverReply{Datasets: map[cluster.DatasetID]api.FailedOverCopy{}}
 		d, err := newDraft(ctx, tx)
 		if err != nil {
 			return err
 		}
-		apps, sets, err := d.group(r.Application, r.Dataset)
-		if err != nil {
+		var sets []cluster.DatasetID
+		if apps, sets, err = d.group(r.Application, r.Dataset); err != nil {
 			return err
 		}
 		if unasked {
@@ -70,6 +71,9 @@ func (s *Service) failOver(ctx context.Context, by string, r api.FailOverRequest
 	if err != nil {
 		return api.FailOverReply{}, fmt.Errorf("fail over %s: %w", firstOf(r.Application, r.Dataset, "nothing"), err)
 	}
+	for _, name := range apps {
+		s.log.Warn("application failed over", "application", name, "node", reply.Node, "by", by)
+	}
 	for _, id := range slices.Sorted(maps.Keys(reply.Datasets)) {
 		c := reply.Datasets[id]
 		s.log.Warn("dataset failed over", "dataset", id, "node", reply.Node, "snapshot", c.Snapshot, "epoch", c.Epoch, "loss", c.Loss, "max_loss", r.MaxLoss, "by", by)
@@ -97,16 +101,15 @@ func (d *draft) allAsk(ctx context.Context, apps []string) error {
 func (d *draft) mayFailOver(ctx context.Context, from cluster.NodeID, to cluster.Node, apps []string, sets []cluster.DatasetID) error {
 	owner := d.nodes[from]
 	_, alive := d.sessions[from]
-	evicts, err1 := d.evicts(ctx, owner, to, sets)
-	silenced, err2 := d.silenced(ctx, owner, apps, sets)
-	switch err := errors.Join(err1, err2); {
+	shutOut, err := d.shutOut(ctx, owner, to, apps, sets)
+	switch {
 	case err != nil:
 		return err
 	case from == to.ID:
 		return fmt.Errorf("it is on node %s already: %w", to.Name, cluster.ErrExists)
 	case alive:
 		return fmt.Errorf("node %s, where it is, is alive; move it instead: %w", owner.Name, cluster.ErrConflict)
-	case !fenced(owner) && !evicts && !silenced:
+	case !fenced(owner) && !shutOut:
 		return fmt.Errorf("node %s, where it is, is not known to be off; switch it off and fence it first: %w", owner.Name, cluster.ErrPrecondition)
 	}
 	return nil
@@ -115,29 +118,40 @@ func (d *draft) mayFailOver(ctx context.Context, from cluster.NodeID, to cluster
 // fenced says whether somebody proved that a node is off, in its boot of now.
 func fenced(n cluster.Node) bool { return n.Fence != nil && n.Fence.BootID == n.BootID }
 
-// evicts says whether both nodes have the datasets' network storage, and all of it can itself keep one of them out. What the old
-// owner has is known from when it was last heard.
-func (d *draft) evicts(ctx context.Context, from, to cluster.Node, sets []cluster.DatasetID) (bool, error) {
-	var seen [2]cluster.Observed
-	for i, n := range []cluster.Node{from, to} {
-		var err error
-		if seen[i], err = store.Get(ctx, d.tx, store.ObservedNode(n.ID)); ignoreNotFound(err) != nil {
-			return false, err
-		}
+// shutOut says whether a node without a session can do no harm any more, although nobody knows whether it is off: all network storage that
+// is taken from it can itself keep one of the two nodes out, and for everything else its kernel has by now kept the applications from being
+// heard. What it has is known from when it was last heard.
+func (d *draft) shutOut(ctx context.Context, from, to cluster.Node, apps []string, sets []cluster.DatasetID) (bool, error) {
+	old, err1 := store.Get(ctx, d.tx, store.ObservedNode(from.ID))
+	next, err2 := store.Get(ctx, d.tx, store.ObservedNode(to.ID))
+	if err := errors.Join(ignoreNotFound(err1), ignoreNotFound(err2)); err != nil {
+		return false, err
 	}
+	volumes := 0
 	for _, id := range sets {
-		end := d.datasets[id].Backend
-		old, next := seen[0].Back(end), seen[1].Back(end)
-		for _, can := range []cluster.Capabilities{old.Capabilities, next.Capabilities} {
-			if !can.Attaches || !can.Fences {
-				return false, nil
-			}
-		}
-		if old.Driver() != next.Driver() {
+		a, b := old.Back(d.datasets[id].Backend), next.Back(d.datasets[id].Backend)
+		switch {
+		case a.Capabilities.Attaches != b.Capabilities.Attaches:
 			return false, nil
+		case !a.Capabilities.Attaches:
+			continue
+		case !a.Capabilities.Fences || !b.Capabilities.Fences || a.Driver() != b.Driver():
+			return false, nil // what its kernel lets nobody hear it could still write
+		}
+		volumes++
+	}
+	return volumes > 0 && volumes == len(sets) || d.silenced(old, from, apps), nil
+}
+
+// silenced says whether the applications, of which there is one, were all ones that the node confined when it was last heard, in its present
+// boot. Without a session their time has passed.
+func (d *draft) silenced(seen cluster.Observed, owner cluster.Node, apps []string) bool {
+	for _, name := range apps {
+		if d.applications[name].FailOver == nil || !slices.Contains(seen.Confined, name) {
+			return false
 		}
 	}
-	return len(sets) > 0, nil
+	return len(apps) > 0 && seen.BootID == owner.BootID
 }
 
 // takeOver makes a replica's newest snapshot the dataset.

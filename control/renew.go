@@ -5,7 +5,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -56,27 +55,4 @@ func (s *Service) liveSession(ctx context.Context, node cluster.NodeID, id strin
 		return err
 	})
 	return session, err
-}
-
-// silenced says whether the applications, and no network storage with them, were all ones that the node confined when it was last heard.
-// Without a session their time has passed.
-func (d *draft) silenced(ctx context.Context, owner cluster.Node, apps []string, sets []cluster.DatasetID) (bool, error) {
-	seen, err := store.Get(ctx, d.tx, store.ObservedNode(owner.ID))
-	if ignoreNotFound(err) != nil {
-		return false, err
-	}
-	if seen.BootID != owner.BootID {
-		return false, nil // what was said of another boot's kernel
-	}
-	for _, id := range sets {
-		if seen.Back(d.datasets[id].Backend).Capabilities.Attaches {
-			return false, nil // what its kernel lets nobody hear it could still write
-		}
-	}
-	for _, name := range apps {
-		if d.applications[name].FailOver == nil || !slices.Contains(seen.Confined, name) {
-			return false, nil
-		}
-	}
-	return len(apps) > 0, nil
 }

@@ -171,6 +171,9 @@ func (s *Service) successors(ctx context.Context, name string) (r api.FailOverRe
 			return err
 		}
 		r = api.FailOverRequest{Application: name, MaxLoss: d.leastLoss(apps)}
+		if sets, err = d.replicated(ctx, d.applications[name].Node, sets); err != nil {
+			return err
+		}
 		replicas, crowd := map[cluster.NodeID]time.Time{}, map[cluster.NodeID]int{}
 		for _, a := range d.applications {
 			crowd[a.Node]++
@@ -207,6 +210,14 @@ func (d *draft) leastLoss(apps []string) cluster.Duration {
 		}
 	}
 	return least
+}
+
+// replicated are those of the datasets that are not on network storage.
+func (d *draft) replicated(ctx context.Context, owner cluster.NodeID, sets []cluster.DatasetID) ([]cluster.DatasetID, error) {
+	seen, err := store.Get(ctx, d.tx, store.ObservedNode(owner))
+	return slices.DeleteFunc(sets, func(id cluster.DatasetID) bool {
+		return seen.Back(d.datasets[id].Backend).Capabilities.Attaches
+	}), ignoreNotFound(err)
 }
 
 // oldestReplica is when the oldest of the datasets' newest snapshots on a node was taken; zero where one has none there.

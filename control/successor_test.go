@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/control"
@@ -191,6 +193,38 @@ func TestUnheardNodesVolumesAreTakenOverWhereTheirStorageFences(t *testing.T) {
 	l.goes()
 	if d := l.dataset("db"); d.Owner != l.actors["b"].id || d.Eviction.Node != l.actors["a"].id {
 		t.Errorf("got %+v", d.Dataset)
+	}
+}
+
+// One with data of both kinds needs both proofs.
+func TestUnheardNodesApplicationWithBothKindsOfStorage(t *testing.T) {
+	t.Parallel()
+	for _, proven := range []bool{true, false} {
+		l := newLost(t)
+		fast := cluster.Dataset{ID: cluster.DatasetID(uuid.NewString()), Name: "wal", Owner: l.actors["a"].id, Backend: "shared", Epoch: 1, Born: true}
+		_, err := l.store.Update(t.Context(), func(tx *store.Tx) error { return store.Put(tx, store.Datasets.Under(string(fast.ID)), fast) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.app.Volumes = append(l.app.Volumes, cluster.Volume{Dataset: fast.ID, MountPoint: "/wal"})
+		further := map[string]cluster.Storage{"shared": {Backend: "shared", Kind: "rbd", Capabilities: cluster.Capabilities{Attaches: true, Fences: true}}}
+		own := cluster.Storage{Backend: "btrfs", Capabilities: cluster.Capabilities{Replicates: true}}
+		l.seen.Storage, l.seen.Further = own, further
+		for name, o := range l.held {
+			o.Storage, o.Further = own, further
+			l.held[name] = o
+		}
+		if !proven {
+			l.seen.Confined = nil
+			l.goes()
+			l.at("a")
+			continue
+		}
+		l.goes()
+		l.at("c")
+		if d := l.dataset("wal"); d.Eviction.Node != l.actors["a"].id || d.Owner != l.actors["c"].id {
+			t.Errorf("the volume is %+v", d.Dataset)
+		}
 	}
 }
 
