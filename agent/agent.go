@@ -45,6 +45,15 @@ type hearing interface {
 	Enliven(ctx context.Context, addr netip.Addr) error
 	Deaden(ctx context.Context, addr netip.Addr) error
 	waiting
+	confining
+}
+
+// confining lets applications be heard only as long as the control service says so.
+type confining interface {
+	Confine(ctx context.Context, addrs []netip.Addr) error
+	Confined(ctx context.Context) ([]netip.Addr, error)
+	Ask(ctx context.Context, limit time.Duration) error
+	Allow(ctx context.Context, addrs []netip.Addr, limit time.Duration) error
 }
 
 // waiting decides what becomes of connections to applications that are nowhere right now.
@@ -65,12 +74,18 @@ type gates interface {
 
 // link is the connection to the control service.
 type link interface {
-	OpenSession(ctx context.Context, req api.SessionRequest) (api.Session, error)
-	Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error
+	sessions
 	Report(ctx context.Context, r api.ObservedReport) error
 	Transition(ctx context.Context, id cluster.MoveID, t api.MoveTransition) (cluster.Move, error)
 	Progress(ctx context.Context, p cluster.MoveProgress) error
 	ReportSnapshots(ctx context.Context, r api.SnapshotReport) (api.SnapshotReply, error)
+}
+
+// sessions are how the node is known to be alive, and told what should be.
+type sessions interface {
+	OpenSession(ctx context.Context, req api.SessionRequest) (api.Session, error)
+	Watch(ctx context.Context, session string, from cluster.Revision, deliver func(api.WatchEvent) error) error
+	Renew(ctx context.Context, r api.RenewRequest) (api.RenewReply, error)
 }
 
 // Config is what an agent is made from. Every field but Fault and Checks is needed.
@@ -109,6 +124,7 @@ type Agent struct {
 	// listeners is who uses the node's ports besides applications.
 	listeners   *listeners
 	unreachable *unreachable
+	term        *term
 	wake        *converge.Waker
 
 	member chan struct{} // closed once this node has joined
@@ -145,6 +161,7 @@ func New(c Config) *Agent {
 	}
 	a.expose = &exposure{agent: a}
 	a.unreachable = &unreachable{agent: a, wake: converge.NewWaker()}
+	a.term = &term{agent: a, wake: converge.NewWaker()}
 	a.mover = &migrate.Node{
 		ID: c.Node, Store: a, Peers: c.Peers, Streams: c.Streams,
 		Pools: c.Pools, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,
@@ -165,6 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.forward(ctx, events); return nil })
 	g.Go(func() error { a.watchPorts(ctx); return nil })
 	g.Go(func() error { return a.unreachable.run(ctx) })
+	g.Go(func() error { return a.term.run(ctx) })
 	g.Go(func() error {
 		loop := converge.Loop{Wake: a.wake, Round: a.round, Rest: a.rest, Log: a.Log}
 		return loop.Run(ctx)

@@ -45,7 +45,13 @@ func (a *Agent) round(ctx context.Context) error {
 	a.status.planned(steps, running)
 	a.remember(observed)
 	if desired.Complete { // else what this node's former process told is not known, and would be taken back
-		a.report(ctx, api.ObservedReport{Observed: observed})
+		a.term.want(desired)
+		observed.Confined = a.term.confines()
+		if a.report(ctx, api.ObservedReport{Observed: observed}) {
+			if err := a.term.free(ctx, desired, observed); err != nil {
+				a.Log.Error("end the confinement of applications", "error", err)
+			}
+		}
 	}
 	if desired.Complete && a.joined.Key != 0 {
 		if err := a.expose.settle(ctx, desired, observed, looked); err != nil {
@@ -128,24 +134,25 @@ func (a *Agent) lastObserved() cluster.Observed {
 	return a.observed
 }
 
-// report tells control what changed since the last report that it took.
-func (a *Agent) report(ctx context.Context, r api.ObservedReport) {
+// report tells control what changed since the last report that it took. It says whether control knows all of it now.
+func (a *Agent) report(ctx context.Context, r api.ObservedReport) bool {
 	_, session := a.mirror.read()
 	if session.ID == "" {
-		return
+		return false
 	}
 	o := &r.Observed
 	r.Session, o.Session, o.Node, o.BootID = session.ID, session.ID, a.Node, a.Self.BootID
 	o.Status = a.status.read()
 	a.ready.explain(o.Status, o.Containers)
 	if !a.status.differs(r) {
-		return
+		return true
 	}
 	if err := a.Link.Report(ctx, r); err != nil {
 		a.Log.Debug("report", "error", err) // the session's loop says why, once
-		return
+		return false
 	}
 	a.status.reported(r)
+	return true
 }
 
 func same(a, b api.ObservedReport) bool {

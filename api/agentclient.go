@@ -69,6 +69,13 @@ func (c *AgentClient) ReportSnapshots(ctx context.Context, r SnapshotReport) (Sn
 	return reply, err
 }
 
+// Renew asks which of its applications the node may let be heard for another while.
+func (c *AgentClient) Renew(ctx context.Context, r RenewRequest) (RenewReply, error) {
+	var reply RenewReply
+	err := c.control.do(ctx, call{method: http.MethodPost, path: "/agent/v1/renew", body: r, repeatable: true}, &reply)
+	return reply, err
+}
+
 // Watch reads the session's stream, from the revision that the caller has (0: none), until it breaks or fn fails.
 // cluster.ErrPrecondition says that the session is over: then nothing read in it counts any more.
 func (c *AgentClient) Watch(ctx context.Context, session string, from cluster.Revision, fn func(WatchEvent) error) error {

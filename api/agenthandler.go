@@ -26,12 +26,18 @@ const (
 
 // agents is the part of the control service that agents talk to.
 type agents interface {
-	OpenSession(ctx context.Context, node cluster.NodeID, r SessionRequest) (Session, error)
-	Feed(ctx context.Context, node cluster.NodeID, session string, from cluster.Revision, send func(WatchEvent) error) error
+	agentSessions
 	Observe(ctx context.Context, node cluster.NodeID, r ObservedReport) error
 	Transition(ctx context.Context, node cluster.NodeID, move cluster.MoveID, t MoveTransition) (cluster.Move, error)
 	ReportProgress(ctx context.Context, node cluster.NodeID, p cluster.MoveProgress) error
 	ReportSnapshots(ctx context.Context, node cluster.NodeID, r SnapshotReport) (SnapshotReply, error)
+}
+
+// agentSessions are how a node is known to be alive, and told what should be.
+type agentSessions interface {
+	OpenSession(ctx context.Context, node cluster.NodeID, r SessionRequest) (Session, error)
+	Feed(ctx context.Context, node cluster.NodeID, session string, from cluster.Revision, send func(WatchEvent) error) error
+	Renew(ctx context.Context, node cluster.NodeID, r RenewRequest) (RenewReply, error)
 }
 
 // AgentHandler serves the agents' API: each node acts for itself only.
@@ -44,6 +50,7 @@ func AgentHandler(control agents, identify Identify, log *slog.Logger) http.Hand
 	mux.HandleFunc("POST /agent/v1/moves/{move}", h.transition)
 	mux.HandleFunc("PUT /agent/v1/progress", h.progress)
 	mux.HandleFunc("PUT /agent/v1/snapshots", h.snapshots)
+	mux.HandleFunc("POST /agent/v1/renew", h.renew)
 	return http.MaxBytesHandler(mux, maxAgentBody)
 }
 
@@ -83,6 +90,12 @@ func (h agentHandler) progress(w http.ResponseWriter, r *http.Request) {
 func (h agentHandler) snapshots(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, h.access.node, func(id pki.Identity, q SnapshotReport) (SnapshotReply, error) {
 		return h.control.ReportSnapshots(r.Context(), id.Node, q)
+	})
+}
+
+func (h agentHandler) renew(w http.ResponseWriter, r *http.Request) {
+	answer(w, r, h.access.node, func(id pki.Identity, q RenewRequest) (RenewReply, error) {
+		return h.control.Renew(r.Context(), id.Node, q)
 	})
 }
 

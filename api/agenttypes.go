@@ -33,6 +33,17 @@ type Session struct {
 	TTL cluster.Duration `json:"ttl"`
 }
 
+// RenewRequest names the applications that a node lets be heard only while it has the control service's word.
+type RenewRequest struct {
+	Session      string   `json:"session"`
+	Applications []string `json:"applications,omitempty"`
+}
+
+// RenewReply names those of them that are the node's.
+type RenewReply struct {
+	Applications []string `json:"applications,omitempty"`
+}
+
 // WatchEvent is one message of the desired-state stream: first a Full one, then differences. An empty one is a heartbeat.
 type WatchEvent struct {
 	Revision cluster.Revision `json:"revision,omitempty"`

@@ -20,6 +20,8 @@ type Application struct {
 	StopTimeout Duration          `json:"stop_timeout,omitempty"`
 	Health      *HealthCheck      `json:"health,omitempty"`
 	Hooks       Hooks             `json:"hooks,omitzero"`
+	// FailOver, where set, has another node take the application over by itself when its own is not heard any more.
+	FailOver *FailOver `json:"fail_over,omitempty"`
 	// ReadyWhenRunning declares that running is enough to be ready, for
 	// applications that need their peers, who are held away until the commit.
 	ReadyWhenRunning bool `json:"ready_when_running,omitempty"`
@@ -86,4 +88,13 @@ type Hooks struct {
 	Quiesce []string `json:"quiesce,omitempty"`
 	// Timeout of the quiesce command, default 30s.
 	Timeout Duration `json:"timeout,omitempty"`
+}
+
+// FailOver is what an application says that is to be taken over by itself. On its own node it is then heard only while that has the
+// control service's word.
+type FailOver struct {
+	// After is how long the node's session has to be over; it ends ten seconds after the node was last heard.
+	After Duration `json:"after,omitempty"`
+	// MaxLoss is the consent: at most the writes of so long may be lost with a replica. Network storage loses nothing.
+	MaxLoss Duration `json:"max_loss,omitempty"`
 }

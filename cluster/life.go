@@ -10,8 +10,9 @@ import (
 
 // Longest times that an application may ask for.
 const (
-	maxStopTimeout = Duration(24 * time.Hour)
-	maxCheckTime   = Duration(time.Hour)
+	maxStopTimeout  = Duration(24 * time.Hour)
+	maxCheckTime    = Duration(time.Hour)
+	maxFailOverTime = Duration(30 * 24 * time.Hour)
 )
 
 // Presets are the built-in sets of hooks.
@@ -34,6 +35,10 @@ func (a Application) validateLife(p *problems) {
 	}
 	if h := a.Hooks; h.Preset != "" && !slices.Contains(Presets(), h.Preset) {
 		p.add("hooks.preset", "%.40q is not one of %s", h.Preset, strings.Join(Presets(), ", "))
+	}
+	if f := a.FailOver; f != nil {
+		p.duration("fail_over.after", f.After, maxFailOverTime)
+		p.duration("fail_over.max_loss", f.MaxLoss, maxFailOverTime)
 	}
 	p.command("hooks.quiesce", a.Hooks.Quiesce)
 	p.duration("hooks.timeout", a.Hooks.Timeout, maxCheckTime)

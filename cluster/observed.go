@@ -21,6 +21,9 @@ type Observed struct {
 	// Ports names who uses a port of the node, by "5432/tcp": a process, or a container that is not ours. The control
 	// service keeps it to itself: other nodes do not get it.
 	Ports map[string]string `json:"ports,omitempty"`
+	// Confined are the applications that ask to be taken over by themselves and are heard from this node only while the control
+	// service says so; its kernel sees to that.
+	Confined []string `json:"confined,omitempty"`
 	// Status is what is pending on this node and why, by object ("dataset/<id>", "application/<name>", "move/<id>").
 	Status map[string]Status `json:"status,omitempty"`
 

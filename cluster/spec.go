@@ -10,11 +10,11 @@ import (
 )
 
 // SpecHash identifies what a container is made from: two applications with one hash
-// need no new container. Placement, restart policy, hooks and published
+// need no new container. Placement, restart policy, hooks, fail-over and published
 // (external) ports are not part of it, since they change without a new container.
 func (a Application) SpecHash() string {
 	a.Node, a.Move, a.Deleted, a.Revision = "", "", false, 0
-	a.Restart, a.Hooks, a.Health, a.ReadyWhenRunning = RestartPolicy{}, Hooks{}, nil, false
+	a.Restart, a.Hooks, a.Health, a.ReadyWhenRunning, a.FailOver = RestartPolicy{}, Hooks{}, nil, false, nil
 	ports := make([]Port, len(a.Ports))
 	for i, p := range a.Ports {
 		ports[i] = Port{Internal: p.Internal, Protocol: p.Protocol}

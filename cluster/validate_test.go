@@ -28,8 +28,9 @@ func good() cluster.Application {
 		MemoryLimit: 1 << 20, CPUShares: 1024, Swappiness: &swappiness,
 		Restart: cluster.RestartPolicy{Name: cluster.RestartOnFailure, MaximumRetryCount: 3},
 		User:    "999:postgres", StopSignal: "SIGRTMIN+3", StopTimeout: cluster.Duration(time.Minute),
-		Health: &cluster.HealthCheck{Command: []string{"pg_isready"}, Interval: cluster.Duration(time.Second)},
-		Hooks:  cluster.Hooks{Preset: "postgres", Quiesce: []string{"sync"}, Timeout: cluster.Duration(time.Second)},
+		Health:   &cluster.HealthCheck{Command: []string{"pg_isready"}, Interval: cluster.Duration(time.Second)},
+		FailOver: &cluster.FailOver{After: cluster.Duration(time.Second), MaxLoss: cluster.Duration(time.Hour)},
+		Hooks:    cluster.Hooks{Preset: "postgres", Quiesce: []string{"sync"}, Timeout: cluster.Duration(time.Second)},
 	}
 }
 
@@ -83,6 +84,8 @@ func TestEachFieldOfAnApplicationIsJudged(t *testing.T) {
 		{"health.command", func(a *cluster.Application) { a.Health.Command = nil }},
 		{"health.interval", func(a *cluster.Application) { a.Health.Interval = cluster.Duration(2 * time.Hour) }},
 		{"hooks.preset", func(a *cluster.Application) { a.Hooks.Preset = "oracle" }},
+		{"fail_over.after", func(a *cluster.Application) { a.FailOver.After = -1 }},
+		{"fail_over.max_loss", func(a *cluster.Application) { a.FailOver.MaxLoss = cluster.Duration(10000 * time.Hour) }},
 		{"hooks.timeout", func(a *cluster.Application) { a.Hooks.Timeout = -1 }},
 	} {
 		a := good()

@@ -153,6 +153,9 @@ func (s *stage) churn(t *testing.T, client int, node string, steps int) {
 		}
 	}
 	for step := range steps {
+		again(func() error { // on a busy machine all of it takes longer than a session's time-out
+			return second(s.service.Renew(t.Context(), s.actors[node].id, api.RenewRequest{Session: s.actors[node].session}))
+		})
 		if len(there) == 0 || (random.IntN(3) > 0 && len(there) < 60) {
 			var fresh []string
 			for k := range 1 + random.IntN(8) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
@@ -133,7 +134,7 @@ func (w *world) applicationInfo(a cluster.Application) api.ApplicationInfo {
 	if reason := w.applicationWaits(a, info); info.Pending == nil && reason != "" {
 		info.Pending = []api.Pending{{Object: applicationObject(a.Name), Name: a.Name, Node: info.NodeName, Status: cluster.Status{Reason: reason}}}
 	}
-	info.Warnings = w.portWarnings(a)
+	info.Warnings = append(w.portWarnings(a), w.standbyWarnings(a, time.Now())...)
 	return info
 }
 

@@ -5,6 +5,8 @@ package control
 import (
 	"context"
 	"time"
+
+	"github.com/flocker-project/flocker/control/store"
 )
 
 // SetClock has the service tell the time by another clock.
@@ -12,9 +14,17 @@ func (s *Service) SetClock(now func() time.Time) { s.now = now }
 
 // ScheduleRound is what a control process does for schedules when it starts.
 func (s *Service) ScheduleRound(ctx context.Context) error {
-	at, _, err := s.newScheduler(ctx)
-	if err != nil {
+	return s.roundOf(ctx, &scheduler{service: s})
+}
+
+// FailOverRound is what a control process does for fail-overs when it starts.
+func (s *Service) FailOverRound(ctx context.Context) error {
+	return s.roundOf(ctx, &successor{service: s})
+}
+
+func (s *Service) roundOf(ctx context.Context, f follower) error {
+	if _, err := s.store.Read(ctx, func(tx *store.Tx) error { return f.read(ctx, tx) }); err != nil {
 		return err
 	}
-	return at.round(ctx)
+	return f.round(ctx)
 }

@@ -4,71 +4,15 @@ package control
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/control/store"
 )
 
-// scheduleAgain is how long what waits is left alone while nothing changes, and bounds how late a clock that was set is noticed.
-const scheduleAgain = time.Minute
-
-// Schedule carries out the snapshot schedules: it asks for snapshots when they are due, and has those removed that are kept no longer. Every control
-// process does so. It returns only when ctx ends.
-func (s *Service) Schedule(ctx context.Context) error {
-	for {
-		err := s.schedule(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if !errors.Is(err, cluster.ErrGone) {
-			s.log.Warn("carrying out schedules failed; trying again", "error", err)
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// schedule goes round when something is due, and when something has changed that a schedule waits for.
-func (s *Service) schedule(ctx context.Context) error {
-	at, rev, err := s.newScheduler(ctx)
-	if err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	batches := make(chan store.Batch)
-	g.Go(func() error {
-		return s.store.Watch(ctx, rev+1, func(b store.Batch) error {
-			select {
-			case batches <- b:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	})
-	g.Go(func() error {
-		for {
-			if err := at.round(ctx); err != nil {
-				return err
-			}
-			if err := at.wait(ctx, batches); err != nil {
-				return err
-			}
-		}
-	})
-	return g.Wait()
-}
-
-// scheduler remembers what to look at, and when; each transaction reads anew.
+// scheduler carries out the snapshot schedules: it asks for snapshots when they are due, and has those removed that are kept no longer.
 type scheduler struct {
 	service   *Service
 	schedules map[cluster.ScheduleID]cluster.Schedule
@@ -77,23 +21,17 @@ type scheduler struct {
 	again     bool                       // what a schedule waits for may have happened
 }
 
-// newScheduler reads what there is, at the revision that it returns, and has everything looked at.
-func (s *Service) newScheduler(ctx context.Context) (*scheduler, cluster.Revision, error) {
-	at := &scheduler{
-		service: s, schedules: map[cluster.ScheduleID]cluster.Schedule{},
-		made: map[cluster.DatasetID]bool{}, look: map[cluster.DatasetID]bool{}, again: true,
-	}
-	rev, err := s.store.Read(ctx, func(tx *store.Tx) error {
-		if err := collect(ctx, tx, store.Schedules, at.schedules); err != nil {
-			return err
-		}
-		sets, err := store.List(ctx, tx, store.Datasets)
-		for _, n := range sets {
-			at.dataset(n.Value)
-		}
+func (at *scheduler) read(ctx context.Context, tx *store.Tx) error {
+	at.schedules, at.made, at.look = map[cluster.ScheduleID]cluster.Schedule{}, map[cluster.DatasetID]bool{}, map[cluster.DatasetID]bool{}
+	if err := collect(ctx, tx, store.Schedules, at.schedules); err != nil {
 		return err
-	})
-	return at, rev, err
+	}
+	sets, err := store.List(ctx, tx, store.Datasets)
+	for _, n := range sets {
+		at.dataset(n.Value)
+	}
+	at.again = true
+	return err
 }
 
 func (at *scheduler) dataset(n cluster.Dataset) {
@@ -131,32 +69,11 @@ func (at *scheduler) round(ctx context.Context) error {
 	return nil
 }
 
-// wait takes in changes until there is something to do.
-func (at *scheduler) wait(ctx context.Context, batches <-chan store.Batch) error {
-	var timer <-chan time.Time
-	if d, ok := at.pause(); ok {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		timer = t.C
-	}
-	select {
-	case b := <-batches:
-		for _, c := range b.Changes {
-			if err := at.follow(c); err != nil {
-				return err
-			}
-		}
-	case <-timer:
-		at.again = true
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
-}
+func (at *scheduler) elapsed() { at.again = true }
 
 // pause is how long nothing is due; false for ever.
 func (at *scheduler) pause() (time.Duration, bool) {
-	now, wait, running := at.service.now(), scheduleAgain, false
+	now, wait, running := at.service.now(), lookAgain, false
 	for _, x := range at.schedules {
 		if x.Paused {
 			continue

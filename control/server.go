@@ -87,7 +87,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, marker store.Marker
 	saver := newSaver(marker, meta.Incarnation, s.Log)
 	g.Go(func() error { return saver.run(ctx) })
 	g.Go(func() error { return service.Keep(ctx, saver.note) })
-	g.Go(func() error { return service.Schedule(ctx) })
+	g.Go(func() error { return service.Tend(ctx) })
 	g.Go(func() error {
 		select {
 		case err := <-st.Failed():

@@ -17,7 +17,7 @@ func keysOf(version int64) []string {
 		return original
 	}
 	return append(original,
-		"command", "user", "volumes", "swappiness", "health", "hooks", "stop_signal", "stop_timeout", "ready_when_running")
+		"command", "user", "volumes", "swappiness", "health", "hooks", "stop_signal", "stop_timeout", "ready_when_running", "fail_over")
 }
 
 // applicationFile is what an application file says.
@@ -147,6 +147,10 @@ func (f *applicationFile) extended(a *cluster.Application, o *object) {
 		h.need("command")
 		a.Health = &cluster.HealthCheck{Command: h.words("command"), Interval: h.duration("interval"), Timeout: h.duration("timeout")}
 		h.end("command", "interval", "timeout")
+	}
+	if h, ok := o.child("fail_over"); ok {
+		a.FailOver = &cluster.FailOver{After: h.duration("after"), MaxLoss: h.duration("max_loss")}
+		h.end("after", "max_loss")
 	}
 	if h, ok := o.child("hooks"); ok {
 		a.Hooks = cluster.Hooks{Preset: h.text("preset"), Quiesce: h.words("quiesce"), Timeout: h.duration("timeout")}

@@ -117,12 +117,14 @@ applications:
     stop_signal: SIGINT
     stop_timeout: 1m
     ready_when_running: true
+    fail_over: {after: 5s, max_loss: 10m}
   reader:
     <<: {image: ignored, restart_policy: {name: always}}
     image: busybox
     volumes: [{dataset: pgdata, mountpoint: /data, read_only: true}]
   alone:
     image: redis
+    fail_over: {}
     volumes: [{mountpoint: /data, backend: archive, profile: bronze, uid: 999, gid: 1000, mode: "0750"}]
 `, "version: 2\nnodes: {node1: [db, reader], 5f3a: [alone]}\n")
 	if err != nil {
@@ -141,11 +143,12 @@ applications:
 			Health:     &cluster.HealthCheck{Command: []string{"pg_isready"}, Interval: cluster.Duration(50 * time.Millisecond), Timeout: cluster.Duration(2 * time.Second)},
 			Hooks:      cluster.Hooks{Preset: "postgres", Quiesce: []string{"psql", "-c", "CHECKPOINT"}, Timeout: cluster.Duration(10 * time.Second)},
 			StopSignal: "SIGINT", StopTimeout: cluster.Duration(time.Minute), ReadyWhenRunning: true, Node: "node1",
+			FailOver: &cluster.FailOver{After: cluster.Duration(5 * time.Second), MaxLoss: cluster.Duration(10 * time.Minute)},
 		}, {
 			Name: "reader", Image: "busybox", Restart: cluster.RestartPolicy{Name: cluster.RestartAlways},
 			Volumes: []cluster.Volume{{Dataset: "pgdata", MountPoint: "/data", ReadOnly: true}}, Node: "node1",
 		}, {
-			Name: "alone", Image: "redis", Restart: never, Volumes: []cluster.Volume{{Dataset: "alone", MountPoint: "/data"}}, Node: "5f3a",
+			Name: "alone", Image: "redis", Restart: never, FailOver: &cluster.FailOver{}, Volumes: []cluster.Volume{{Dataset: "alone", MountPoint: "/data"}}, Node: "5f3a",
 		}},
 		Datasets: []cluster.Dataset{{Name: "pgdata", Size: 10 << 30}, {ID: "4ecec8b5-7e4c-4c79-9d77-0c5a2b6d7e11"}, {Name: "alone", Backend: "archive", Profile: "bronze", Root: cluster.Root{UID: 999, GID: 1000, Mode: "0750"}}},
 		Nodes:    []string{"node1", "5f3a"},

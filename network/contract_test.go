@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/flocker-project/flocker/network"
 	"github.com/flocker-project/flocker/network/networktest"
@@ -48,6 +49,26 @@ func (p inPlace) Lives(context.Context) (all []netip.Addr, err error) {
 		return err
 	})
 	return all, err
+}
+
+func (p inPlace) Confine(_ context.Context, addrs []netip.Addr) error {
+	return p.call(func(ctx context.Context, n *network.Network) error { return n.Confine(ctx, addrs) })
+}
+
+func (p inPlace) Confined(context.Context) (all []netip.Addr, err error) {
+	err = p.call(func(ctx context.Context, n *network.Network) (err error) {
+		all, err = n.Confined(ctx)
+		return err
+	})
+	return all, err
+}
+
+func (p inPlace) Ask(_ context.Context, limit time.Duration) error {
+	return p.call(func(ctx context.Context, n *network.Network) error { return n.Ask(ctx, limit) })
+}
+
+func (p inPlace) Allow(_ context.Context, addrs []netip.Addr, limit time.Duration) error {
+	return p.call(func(ctx context.Context, n *network.Network) error { return n.Allow(ctx, addrs, limit) })
 }
 
 func TestClusterContract(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -20,13 +19,7 @@ func (n *Network) lives(ctx context.Context) (sets [][]netip.Addr, err error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	heard, err := listAddresses(ctx, shut, liveSet, func(key string) (netip.Addr, error) {
-		mac, err := net.ParseMAC(key)
-		if err != nil || len(mac) != macLength {
-			return netip.Addr{}, fmt.Errorf("%q is not a hardware address", key)
-		}
-		return netip.AddrFrom4([4]byte(mac[2:])), nil
-	})
+	heard, err := listAddresses(ctx, shut, liveSet, addressOf)
 	if err != nil {
 		return nil, err
 	}

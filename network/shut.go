@@ -20,7 +20,7 @@ func (n *Network) ensureShut(ctx context.Context, bridge netlink.Link, f Fabric)
 		return err
 	}
 	return n.ensureTable(ctx, nft, append(holdChains(bridge, f), shutChains(bridge, f)...),
-		&knftables.Set{Name: liveSet, Type: "ether_addr"}, heldAddresses())
+		append(confinedSets(), &knftables.Set{Name: liveSet, Type: "ether_addr"}, heldAddresses())...)
 }
 
 // shutChains know applications by the part of their hardware address that the subnet fixes: not every kernel can name the bridge here,
@@ -29,7 +29,10 @@ func (n *Network) ensureShut(ctx context.Context, bridge netlink.Link, f Fabric)
 func shutChains(bridge netlink.Link, f Fabric) []chain {
 	mask := net.HardwareAddr(append([]byte{0xff, 0xff}, net.CIDRMask(f.Subnet.Bits(), 32)...))
 	foreign := func(direction string) []string {
-		return []string{fmt.Sprintf("ether %s & %s == %s ether %s != @%s drop", direction, mask, cluster.MACOf(f.Subnet.Addr()), direction, liveSet)}
+		return []string{
+			confinedRule(direction),
+			fmt.Sprintf("ether %s & %s == %s ether %s != @%s drop", direction, mask, cluster.MACOf(f.Subnet.Addr()), direction, liveSet),
+		}
 	}
 	var local []string
 	for _, field := range []string{"arp saddr ip", "arp daddr ip", "ip saddr", "ip daddr"} {

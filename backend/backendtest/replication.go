@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -39,8 +40,13 @@ func testReplication(t *testing.T, ha, hb Harness) {
 		a, b, id := pair(t, ha, hb)
 		one := a.snapshot(id, 1, 1)
 		ship(a, b, id, one, "")
-		if c := b.copy(id); c == nil || c.Head || len(c.Snapshots) != 1 || c.Snapshots[0].ID != one.ID {
+		c := b.copy(id)
+		if c == nil || c.Head || len(c.Snapshots) != 1 || c.Snapshots[0].ID != one.ID {
 			t.Fatalf("List = %+v; want the snapshot alone", c)
+		}
+		// How much a fail-over loses is told by it.
+		if taken := c.Snapshots[0].Created; !taken.Equal(one.Created) || time.Since(taken) > time.Minute {
+			t.Errorf("a snapshot of %v was received as one of %v", one.Created, taken)
 		}
 		a.write(id, "second", strings.Repeat("2", 100_000))
 		a.must(a.Unmount(t.Context(), id))

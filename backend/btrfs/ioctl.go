@@ -62,8 +62,8 @@ type (
 		otransid                       uint64
 		_                              [2]uint64 // stransid, rtransid
 		_                              timespec  // ctime
-		otime                          timespec
-		_                              [2]timespec // stime, rtime
+		otime, stime                   timespec
+		_                              timespec // rtime
 		_                              [8]uint64
 	}
 	// rootRefs is struct btrfs_ioctl_get_subvol_rootref_args.
@@ -93,9 +93,10 @@ type (
 	receivedArgs struct {
 		uuid     uuid
 		stransid uint64
-		_        uint64      // rtransid
-		_        [2]timespec // stime, rtime
-		_        [17]uint64  // flags and what is reserved
+		_        uint64 // rtransid
+		stime    timespec
+		_        timespec   // rtime
+		_        [17]uint64 // flags and what is reserved
 	}
 	// fsInfo is struct btrfs_ioctl_fs_info_args.
 	fsInfo struct {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -161,7 +160,7 @@ func describe(name string, lineage backend.Lineage, info *subvolInfo, group qgro
 	return cluster.Snapshot{
 		Name: name, Epoch: lineage.Epoch, Serial: lineage.Serial,
 		ID:      info.content().String(),
-		Created: time.Unix(int64(info.otime.sec), int64(info.otime.nsec)).UTC(),
+		Created: info.taken(),
 		Used:    group.exclusive,
 	}
 }

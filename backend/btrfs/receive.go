@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -121,7 +122,7 @@ func (in *incoming) fill(ctx context.Context, want cluster.Snapshot, r io.Reader
 		var marking sync.WaitGroup
 		var marked error
 		a.begun = func(content uuid, transaction uint64) {
-			marking.Go(func() { marked = markReceived(in.tree, content, transaction) })
+			marking.Go(func() { marked = markReceived(in.tree, content, transaction, want.Created) })
 		}
 		err := a.run(ctx, &roomReader{Reader: r, driver: in.driver})
 		marking.Wait()
@@ -162,11 +163,11 @@ func (in *incoming) accept(want cluster.Snapshot, tree *beneath) error {
 	return snapshotSubvolume(in.tree, in.driver.snapshot(in.id, want.Name), true)
 }
 
-// markReceived gives a subvolume the identity of the content that it was sent from. A read-only snapshot of it keeps
-// that (create_pending_snapshot in the kernel's fs/btrfs/transaction.c).
-func markReceived(path string, content uuid, transaction uint64) error {
+// markReceived gives a subvolume the identity of the content that it was sent from, and the time at which that was taken. A read-only
+// snapshot of it keeps both (create_pending_snapshot in the kernel's fs/btrfs/transaction.c).
+func markReceived(path string, content uuid, transaction uint64, taken time.Time) error {
 	return within(path, func(fd int) error {
-		if err := ioctl(fd, iocReceived, &receivedArgs{uuid: content, stransid: transaction}); err != nil {
+		if err := ioctl(fd, iocReceived, &receivedArgs{uuid: content, stransid: transaction, stime: timespecOf(taken)}); err != nil {
 			return fmt.Errorf("mark %s as received: %w", path, sentinel(err))
 		}
 		return nil

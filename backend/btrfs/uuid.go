@@ -4,6 +4,7 @@ package btrfs
 
 import (
 	"fmt"
+	"time"
 )
 
 // uuid is a subvolume's.
@@ -21,6 +22,22 @@ func (i *subvolInfo) content() uuid {
 		return i.uuid
 	}
 	return i.receivedUUID
+}
+
+// taken is when a snapshot was taken, on whichever node.
+func (i *subvolInfo) taken() time.Time {
+	at := i.otime
+	if !i.receivedUUID.isZero() && i.stime != (timespec{}) { // from an earlier version it came without its time
+		at = i.stime
+	}
+	return time.Unix(int64(at.sec), int64(at.nsec)).UTC()
+}
+
+func timespecOf(t time.Time) timespec {
+	if t.IsZero() {
+		return timespec{}
+	}
+	return timespec{sec: uint64(t.Unix()), nsec: uint32(t.Nanosecond())}
 }
 
 func (i *subvolInfo) readOnly() bool { return i.flags&1 != 0 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -29,7 +30,7 @@ func (d *Driver) Snapshot(_ context.Context, id cluster.DatasetID, lineage backe
 		return cluster.Snapshot{}, err
 	}
 	s := snapshot{files: maps.Clone(h.files)}
-	s.Snapshot = cluster.Snapshot{Name: name, Epoch: lineage.Epoch, Serial: lineage.Serial, ID: identity(id, name, s.files)}
+	s.Snapshot = cluster.Snapshot{Name: name, Epoch: lineage.Epoch, Serial: lineage.Serial, ID: identity(id, name, s.files), Created: time.Now().UTC()}
 	d.volumes[id].snapshots[name] = s
 	h.base = name
 	return s.Snapshot, nil

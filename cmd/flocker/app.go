@@ -196,6 +196,9 @@ func (p printer) application(a api.ApplicationInfo) error {
 	// Values may be secrets: --json shows them to who asks for all.
 	t.row("Environment:", strings.Join(slices.Sorted(maps.Keys(a.Environment)), ", "))
 	t.row("Restart policy:", string(a.Restart.Name))
+	if f := a.FailOver; f != nil {
+		t.row("Fail-over:", fmt.Sprintf("by itself, %v after its node is given up; may lose the last %v", f.After, f.MaxLoss))
+	}
 	t.row("Memory limit:", bytesOf(a.MemoryLimit))
 	for _, node := range slices.Sorted(maps.Keys(a.Elsewhere)) {
 		t.row("Also on:", node+": "+string(a.Elsewhere[node].State))

@@ -39,7 +39,7 @@ func (n *Network) Leave(ctx context.Context) error {
 
 // leave forgets what a member knows. The lock is held.
 func (n *Network) leave() {
-	n.fabric, n.live, n.held = network.Fabric{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	n.fabric, n.live, n.held, n.terms = network.Fabric{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}, terms{}
 }
 
 // Live makes the applications that are heard from this node exactly these.
@@ -120,11 +120,19 @@ func (n *Network) list(method string, set func() map[netip.Addr]bool) ([]netip.A
 	return slices.SortedFunc(maps.Keys(set()), netip.Addr.Compare), nil
 }
 
-// Heard is the truth about an application in a namespace of this node: it is heard where its address is live and its gate is open.
+// Heard is the truth about an application in a namespace of this node: it is heard where its address is live, its gate is open, and it is
+// allowed if it is confined.
 func (n *Network) Heard(addr netip.Addr, namespace string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.live[addr] && !n.closed[namespace]
+	return n.live[addr] && !n.closed[namespace] && n.terms.heard(addr)
+}
+
+// MayBeHeard is the truth about a confinement: that it does not keep the application from being heard now.
+func (n *Network) MayBeHeard(addr netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.terms.heard(addr)
 }
 
 // Held is the truth about a hold.

@@ -38,6 +38,7 @@ type Network struct {
 	fabric    network.Fabric // the zero one while it has not joined
 	live      map[netip.Addr]bool
 	held      map[netip.Addr]bool
+	terms     terms
 }
 
 // New is a node's network after boot.

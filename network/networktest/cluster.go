@@ -25,6 +25,7 @@ type Hearing interface {
 	Enliven(ctx context.Context, addr netip.Addr) error
 	Deaden(ctx context.Context, addr netip.Addr) error
 	Lives(ctx context.Context) ([]netip.Addr, error)
+	Confinement
 }
 
 // ClusterNode is a node under test, with a holder of the application's address whose gate is open.
@@ -54,6 +55,10 @@ func RunCluster(t *testing.T, open func(t *testing.T) Cluster) {
 		"a closed gate lets none":         closedGateOfLive,
 		"bad addresses":                   badAddresses,
 		"leave ends everything":           leaveEnds,
+		"the confined need a word":        confinedNeedWord,
+		"a word ends by itself":           wordEnds,
+		"a late answer lets nobody":       lateAnswer,
+		"who is not confined needs none":  othersNeedNone,
 	}
 	for name, promise := range promises {
 		t.Run(name, func(t *testing.T) {

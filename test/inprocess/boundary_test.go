@@ -138,6 +138,26 @@ func (w wires) Hold(ctx context.Context, addr netip.Addr, limit time.Duration) e
 	return w.Network.Hold(ctx, addr, limit)
 }
 
+func (w wires) Confine(ctx context.Context, addrs []netip.Addr) error {
+	defer w.p.effect("Confine")()
+	return w.Network.Confine(ctx, addrs)
+}
+
+func (w wires) Confined(ctx context.Context) ([]netip.Addr, error) {
+	defer w.p.effect("Confined")()
+	return w.Network.Confined(ctx)
+}
+
+func (w wires) Ask(ctx context.Context, limit time.Duration) error {
+	defer w.p.effect("Ask")()
+	return w.Network.Ask(ctx, limit)
+}
+
+func (w wires) Allow(ctx context.Context, addrs []netip.Addr, limit time.Duration) error {
+	defer w.p.effect("Allow")()
+	return w.Network.Allow(ctx, addrs, limit)
+}
+
 func (w wires) SetGate(ctx context.Context, netns string, open bool) error {
 	defer w.p.effect("SetGate")()
 	return w.Network.SetGate(ctx, netns, open)
@@ -214,6 +234,11 @@ func (c line) Transition(ctx context.Context, id cluster.MoveID, t api.MoveTrans
 func (c line) ReportSnapshots(ctx context.Context, r api.SnapshotReport) (api.SnapshotReply, error) {
 	defer c.p.effect("ReportSnapshots")()
 	return c.AgentClient.ReportSnapshots(ctx, r)
+}
+
+func (c line) Renew(ctx context.Context, r api.RenewRequest) (api.RenewReply, error) {
+	defer c.p.effect("Renew")()
+	return c.AgentClient.Renew(ctx, r)
 }
 
 func (c line) Progress(ctx context.Context, p cluster.MoveProgress) error {

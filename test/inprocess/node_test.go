@@ -135,7 +135,7 @@ func (n *node) changes() map[string]int {
 func harmless() []string {
 	return []string{
 		"List", "Events", "HasImage", "Export", "Exec", "Logs", "Join", "Live", "Lives", "SetHosts", "GateOpen", "DialInside", "TalkInside", "Listening", "Publish",
-		"OpenSession", "Watch", "Report", "Transition", "Progress", "list", "space", "released", "send", "delete-snapshot",
+		"Confined", "Ask", "Allow", "OpenSession", "Watch", "Report", "Renew", "Transition", "Progress", "list", "space", "released", "send", "delete-snapshot",
 	}
 }
 
@@ -234,7 +234,7 @@ func (n *node) found(app string) (container.Found, bool) {
 // open is the truth about whether traffic passes between the running application and anyone.
 func (n *node) open(app string) bool {
 	f, here := n.found(app)
-	return here && n.engine.Running(app) && n.net.Gate(f.Netns)
+	return here && n.engine.Running(app) && n.net.Gate(f.Netns) && n.net.MayBeHeard(netip.MustParseAddr(f.Address))
 }
 
 // heard is whether a client that uses the application's published port gets an answer from this node.

@@ -51,16 +51,22 @@ func fences() bool { return slices.Contains([]string{"nbd", "rbd"}, os.Getenv(ba
 
 const sparePort = 7009
 
-// spare runs a Redis of its own on node2, with its image on node1 too, and a writer on it.
+// spare runs a Redis of its own on node2, with its image (and, where storage copies, a replica) on node1 too, and a writer on it.
 func (s *stage) spare() *load.Writer {
+	s.T.Helper()
+	return s.spareThat("", "")
+}
+
+// spareThat does something beside it, in a shell, and has further keys in its file.
+func (s *stage) spareThat(does, keys string) *load.Writer {
 	s.T.Helper()
 	s.deploy("node1", "spare", `
 image: redis:8
-command: [sh, -c, "cp $(command -v redis-server) /tmp/side; exec /tmp/side --port 7009 --protected-mode no --appendonly yes --appendfsync always --save ''"]
+command: [sh, -c, "cp $(command -v redis-server) /tmp/side; `+does+`exec /tmp/side --port 7009 --protected-mode no --appendonly yes --appendfsync always --save ''"]
 ports: [{internal: 7009, external: 7009}]
 volumes: [{dataset: spare-data, mountpoint: /data}]
 hooks: {preset: redis}
-`)
+`+keys)
 	w, err := load.Start(s.ctx, load.Redis{}, s.Everywhere(sparePort), pace)
 	s.must(err)
 	s.must(w.WaitFor(s.ctx, settle))
