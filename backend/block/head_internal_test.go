@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/flocker-project/flocker/backend"
@@ -59,6 +60,18 @@ func TestMountOfALargeVolumeReadsLittle(t *testing.T) {
 		t.Errorf("%d reads of the disk; want at most 60", made)
 	} else {
 		t.Logf("%d reads of the disk", made)
+	}
+}
+
+// Nothing writes to a volume but whoever uses it.
+func TestNothingIsWrittenInTheBackground(t *testing.T) {
+	d := newDisk(t, 1<<30)
+	driver := d.driver(t, "ext4")
+	must(t, driver.Create(t.Context(), spec()))
+	must(t, driver.SetEpoch(t.Context(), dataset, 4, ""))
+	text, err := os.ReadFile(filepath.Join("/proc/fs/ext4", filepath.Base(d.device), "options"))
+	if err != nil || !strings.Contains(string(text), "\nnoinit_itable\n") {
+		t.Errorf("it is mounted with %q, %v; want noinit_itable", text, err)
 	}
 }
 
