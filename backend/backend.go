@@ -88,6 +88,17 @@ type Mounter interface {
 	Released(ctx context.Context, id cluster.DatasetID, snapshot string) error
 }
 
+// Preparer is for network storage: it does ahead what would otherwise be in the gap of a move.
+type Preparer interface {
+	// Ready does what Attach begins with and what takes no right to the volume, which may be attached elsewhere. Nothing can be read or
+	// written by it.
+	Ready(ctx context.Context, id cluster.DatasetID) error
+	// Unready takes back what Ready did. What is attached by now stays so.
+	Unready(ctx context.Context, id cluster.DatasetID) error
+	// Flush does what Unmount begins with: it returns once all that had been written to the mounted head when it was called is on its disk.
+	Flush(ctx context.Context, id cluster.DatasetID) error
+}
+
 // Snapshotter is for drivers with cheap read-only snapshots.
 type Snapshotter interface {
 	// Snapshot takes a read-only snapshot of the head, flushed to disk first. Its name is derived from the lineage;

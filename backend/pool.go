@@ -157,6 +157,11 @@ func (p *Pool) SetEpoch(ctx context.Context, id cluster.DatasetID, epoch cluster
 	return p.change(ctx, "set-epoch", id, func() error { return p.driver.SetEpoch(ctx, id, epoch, scratch) })
 }
 
+// Flush writes out what programs have written to the mounted head, so that its unmount has less to do.
+func (p *Pool) Flush(ctx context.Context, id cluster.DatasetID) error {
+	return with(ctx, p, "flush", id, func(p Preparer) error { return p.Flush(ctx, id) })
+}
+
 // Mount mounts the head and says where.
 func (p *Pool) Mount(ctx context.Context, id cluster.DatasetID) (string, error) {
 	path := p.MountPath(id)
@@ -194,6 +199,16 @@ func (p *Pool) Expect(ctx context.Context, ids []cluster.DatasetID) error {
 // Attach makes a volume of network storage appear on this node.
 func (p *Pool) Attach(ctx context.Context, id cluster.DatasetID) error {
 	return with(ctx, p, "attach", id, func(a Attacher) error { return a.Attach(ctx, id) })
+}
+
+// Ready does ahead what attaching a volume of network storage begins with.
+func (p *Pool) Ready(ctx context.Context, id cluster.DatasetID) error {
+	return with(ctx, p, "ready", id, func(p Preparer) error { return p.Ready(ctx, id) })
+}
+
+// Unready takes back what Ready did, unless the volume is attached by now.
+func (p *Pool) Unready(ctx context.Context, id cluster.DatasetID) error {
+	return with(ctx, p, "unready", id, func(p Preparer) error { return p.Unready(ctx, id) })
 }
 
 // Detach confirms that this node can no longer reach a volume of network storage.

@@ -60,6 +60,16 @@ type Evicter interface {
 	Fences() bool
 }
 
+// Readier is for stores of which attaching begins with something that takes no right to the volume, such as the start of a program or a
+// connection. It is no call of the store's interface, and is not counted as one.
+type Readier interface {
+	// Ready does that ahead, also while another machine has the volume, which keeps it: until Attach nobody here reads or writes the
+	// volume. Whatever it leaves ends with Unready, or with the process and the next one's List, or by itself after some minutes.
+	Ready(ctx context.Context, v Volume) error
+	// Unready takes it back. What is attached by now stays so.
+	Unready(ctx context.Context, v Volume) error
+}
+
 // Grower is for stores that can enlarge a volume while it is attached.
 type Grower interface {
 	// Grow makes the volume at least size bytes large and, where it is attached here, its device too. As large or

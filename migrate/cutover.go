@@ -24,7 +24,7 @@ const (
 )
 
 // arm does what can be done just before anything is stopped: the bases are looked for
-// on both ends once more, and the ways for the last deltas are opened.
+// on both ends once more, the ways for the last deltas are opened, and volumes are flushed.
 func (r *run) arm(ctx context.Context) error {
 	reply, err := r.askTarget(ctx, false)
 	if err != nil {
@@ -46,7 +46,7 @@ func (r *run) arm(ctx context.Context) error {
 			return fmt.Errorf("dataset %s: %w", id, err)
 		}
 	}
-	return nil
+	return r.flushVolumes(ctx)
 }
 
 // disarm gives up the streams that were opened ahead and not used to their end.

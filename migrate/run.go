@@ -119,6 +119,9 @@ func (r *run) toHandOver(ctx context.Context) error {
 	if err := r.copy(ctx); err != nil {
 		return err
 	}
+	if err := r.flushVolumes(ctx); err != nil {
+		return err
+	}
 	r.node.fault(AfterCopying)
 	defer r.disarm()
 	if err := r.arm(ctx); err != nil {

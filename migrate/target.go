@@ -75,6 +75,14 @@ func (n *Node) makeReady(ctx context.Context, req api.PrepareRequest) error {
 		}
 		p.netns[app.Name] = netns
 	}
+	for _, d := range req.Datasets {
+		if !n.attaches(d) {
+			continue
+		}
+		if err := n.pool(d).Ready(ctx, d.ID); err != nil {
+			return err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.prepared == nil {
@@ -148,7 +156,7 @@ func (n *Node) missingImages(ctx context.Context, apps []cluster.Application, pu
 }
 
 // Discard forgets a move that has ended without this node, its target: the containers
-// made ahead go, what was received stays as a replica.
+// made ahead go, and what attaching its volumes began with; what was received stays as a replica.
 func (n *Node) Discard(ctx context.Context, m cluster.Move) error {
 	if m.Target != n.ID {
 		return fmt.Errorf("move %s is not to this node: %w", m.ID, cluster.ErrForbidden)
@@ -158,11 +166,19 @@ func (n *Node) Discard(ctx context.Context, m cluster.Move) error {
 	_, busy := n.running[m.ID]
 	delete(n.prepared, m.ID)
 	n.mu.Unlock()
-	if !known || busy {
+	if busy {
 		return nil // the agent's own plan finds what there is
 	}
 	g := n.ground(m)
 	var errs []error
+	for _, id := range m.Datasets {
+		if d, there := g.desired.Datasets[id]; there && n.attaches(d) {
+			errs = append(errs, n.pool(d).Unready(ctx, id))
+		}
+	}
+	if !known {
+		return errors.Join(errs...)
+	}
 	for _, app := range p.apps {
 		if k := g.seen.Containers[app.Name]; k.State == cluster.ContainerRunning {
 			continue // whatever this is, it is not what was made ahead

@@ -53,6 +53,26 @@ func (r *run) settleVolumes(ctx context.Context) error {
 	return nil
 }
 
+// flushVolumes writes out what the applications have written to volumes, which unmounting them would have to do inside the gap. It is done
+// after the copy and once more before the cut-over: while much is written out much is written, and the second time there is less.
+func (r *run) flushVolumes(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range r.sets {
+		if !r.node.attaches(s.dataset) {
+			continue
+		}
+		g.Go(func() error {
+			done := r.times.measure("flush")
+			if err := r.node.pool(s.dataset).Flush(ctx, s.dataset.ID); err != nil {
+				return err
+			}
+			done(0)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
 // letGo takes a volume off this node for good: unmounted, shown to be open nowhere, and detached, which its store confirms.
 func (s *set) letGo(ctx context.Context) error {
 	if err := s.run.node.unmountVolume(ctx, s.run.ground, s.run.times, s.dataset); err != nil {

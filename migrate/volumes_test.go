@@ -4,6 +4,7 @@ package migrate_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -43,6 +44,86 @@ func TestMoveTakesTheVolumeAlong(t *testing.T) {
 	if d, _ := w.state.read(); d.Datasets[data].Owner != beta || d.Datasets[data].Epoch != 2 {
 		t.Errorf("dataset %+v", d.Datasets[data])
 	}
+}
+
+// What can be done before the application stops is done by then: its volumes are flushed, and the target is ready to attach them.
+func TestVolumesAreMadeReadyBeforeTheStop(t *testing.T) {
+	for _, c := range []struct {
+		op string
+		at cluster.NodeID
+	}{{"ready", beta}, {"flush", alpha}} {
+		t.Run(c.op, func(t *testing.T) {
+			t.Parallel()
+			w := newNetworkWorld(t)
+			var stopped atomic.Bool
+			var before, after atomic.Int32
+			w.machines[alpha].eng.onStop = func(string) { stopped.Store(true) }
+			w.machines[c.at].storage = func(op string, id cluster.DatasetID) error {
+				switch {
+				case op != c.op || id != data:
+				case stopped.Load():
+					after.Add(1)
+				default:
+					before.Add(1)
+				}
+				return nil
+			}
+			w.start(nil)
+			if m := w.end(w.ask(beta, nil)); m.Phase != cluster.MoveCleaned || before.Load() < 2 || after.Load() > 0 {
+				t.Errorf("the move ended as %s: %s; asked %d times before the stop, %d after it", m.Phase, m.Reason, before.Load(), after.Load())
+			}
+		})
+	}
+}
+
+// A target that cannot get ready to attach, or a volume that cannot be flushed, ends the move while the application runs.
+func TestStoreRefusesBeforeTheGap(t *testing.T) {
+	for op, at := range map[string]cluster.NodeID{"ready": beta, "flush": alpha} {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			w := newNetworkWorld(t)
+			var stopped atomic.Bool
+			w.machines[alpha].eng.onStop = func(string) { stopped.Store(true) }
+			w.machines[at].storage = func(did string, id cluster.DatasetID) error {
+				if did == op && id == data {
+					return fmt.Errorf("the store is away: %w", cluster.ErrInvalid)
+				}
+				return nil
+			}
+			w.start(nil)
+			m := w.end(w.ask(beta, nil))
+			if m.Phase != cluster.MoveAborted || !strings.Contains(m.Reason, "the store is away") || stopped.Load() {
+				t.Errorf("the move ended as %s: %s; stopped: %v", m.Phase, m.Reason, stopped.Load())
+			}
+		})
+	}
+}
+
+// What the target made ready for a move that comes to nothing is taken back.
+func TestWhatWasMadeReadyIsTakenBack(t *testing.T) {
+	w := newNetworkWorld(t)
+	var ready atomic.Int32
+	w.machines[beta].storage = func(op string, id cluster.DatasetID) error {
+		switch {
+		case id != data:
+		case op == "ready":
+			ready.Store(1)
+		case op == "unready":
+			ready.Store(0)
+		}
+		return nil
+	}
+	w.machines[alpha].storage = func(op string, id cluster.DatasetID) error {
+		if op == "detach" && ready.Load() == 1 {
+			return errors.New("the store is throttled")
+		}
+		return nil
+	}
+	w.start(nil)
+	if m := w.end(w.ask(beta, nil)); m.Phase != cluster.MoveAborted {
+		t.Fatalf("the move ended as %s: %s", m.Phase, m.Reason)
+	}
+	w.until("it is taken back", func() bool { return ready.Load() == 0 })
 }
 
 // A node that has another store is found before anything stops.

@@ -50,6 +50,28 @@ func (d *Driver) Attach(ctx context.Context, id cluster.DatasetID) error {
 	return d.prepare(ctx, v, device, nil)
 }
 
+// Ready lets the store do ahead what attaching begins with, where it can.
+func (d *Driver) Ready(ctx context.Context, id cluster.DatasetID) error {
+	return d.ahead(ctx, id, backend.Readier.Ready)
+}
+
+// Unready takes that back.
+func (d *Driver) Unready(ctx context.Context, id cluster.DatasetID) error {
+	return d.ahead(ctx, id, backend.Readier.Unready)
+}
+
+func (d *Driver) ahead(ctx context.Context, id cluster.DatasetID, do func(backend.Readier, context.Context, backend.Volume) error) error {
+	readier, ok := backend.VolumesAs[backend.Readier](d.store)
+	if !ok {
+		return nil
+	}
+	v, err := d.listing.find(ctx, id)
+	if err != nil {
+		return err
+	}
+	return do(readier, ctx, v)
+}
+
 // attach returns the device itself, not a link to it, once it can be opened.
 func (d *Driver) attach(ctx context.Context, v backend.Volume) (string, error) {
 	name, err := d.store.Attach(ctx, v)

@@ -4,9 +4,11 @@ package block
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/flocker-project/flocker/backend"
@@ -43,6 +45,45 @@ func TestAnEpochOutlivesALossOfPower(t *testing.T) {
 			must(t, driver.SetEpoch(t.Context(), dataset, 8, ""))
 		})
 	}
+}
+
+// Each read of a volume on a network takes its time, and a mount makes them one after the other.
+func TestMountOfALargeVolumeReadsLittle(t *testing.T) {
+	d := newDisk(t, 80<<30)
+	driver := d.driver(t, "ext4")
+	must(t, driver.Create(t.Context(), spec()))
+	must(t, driver.Detach(t.Context(), dataset))
+	must(t, driver.Attach(t.Context(), dataset))
+	before := reads(t, d.device)
+	must(t, driver.SetEpoch(t.Context(), dataset, 4, ""))
+	if made := reads(t, d.device) - before; made > 60 {
+		t.Errorf("%d reads of the disk; want at most 60", made)
+	} else {
+		t.Logf("%d reads of the disk", made)
+	}
+}
+
+// Nothing writes to a volume but whoever uses it.
+func TestNothingIsWrittenInTheBackground(t *testing.T) {
+	d := newDisk(t, 1<<30)
+	driver := d.driver(t, "ext4")
+	must(t, driver.Create(t.Context(), spec()))
+	must(t, driver.SetEpoch(t.Context(), dataset, 4, ""))
+	text, err := os.ReadFile(filepath.Join("/proc/fs/ext4", filepath.Base(d.device), "options"))
+	if err != nil || !strings.Contains(string(text), "\nnoinit_itable\n") {
+		t.Errorf("it is mounted with %q, %v; want noinit_itable", text, err)
+	}
+}
+
+// reads is how many reads of a disk there were.
+func reads(t *testing.T, device string) (n int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("/sys/block", filepath.Base(device), "stat"))
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &n)
+	}
+	must(t, err)
+	return n
 }
 
 func TestSetEpochAndMountAreOneMount(t *testing.T) {

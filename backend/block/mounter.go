@@ -105,6 +105,22 @@ func (d *Driver) unmount(ctx context.Context, m mount.Entry) error {
 	}
 }
 
+// Flush writes out what is in memory of the filesystem, where it is mounted.
+func (d *Driver) Flush(ctx context.Context, id cluster.DatasetID) error {
+	_, on, err := d.mounts(ctx, id)
+	if err != nil || len(on) == 0 {
+		return err
+	}
+	f, err := os.OpenFile(on[0].Point, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("flush the head: %w", err)
+	}
+	if err := errors.Join(unix.Syncfs(int(f.Fd())), f.Close()); err != nil {
+		return fmt.Errorf("flush %s: %w", on[0].Point, err)
+	}
+	return nil
+}
+
 // Released is shown by an exclusive open of the device: no mount namespace has it mounted, so that no file of it is open
 // or mapped anywhere, and nothing else in the kernel has laid claim to it.
 func (d *Driver) Released(ctx context.Context, id cluster.DatasetID, snapshot string) error {

@@ -14,6 +14,16 @@ func (d *Driver) Attach(ctx context.Context, id cluster.DatasetID) error {
 	return with(d, "attach", id, func(a backend.Attacher) error { return a.Attach(ctx, id) })
 }
 
+// Ready calls the driver behind.
+func (d *Driver) Ready(ctx context.Context, id cluster.DatasetID) error {
+	return with(d, "ready", id, func(a backend.Preparer) error { return a.Ready(ctx, id) })
+}
+
+// Unready calls the driver behind.
+func (d *Driver) Unready(ctx context.Context, id cluster.DatasetID) error {
+	return with(d, "unready", id, func(a backend.Preparer) error { return a.Unready(ctx, id) })
+}
+
 // Detach calls the driver behind.
 func (d *Driver) Detach(ctx context.Context, id cluster.DatasetID) error {
 	return with(d, "detach", id, func(a backend.Attacher) error { return a.Detach(ctx, id) })
@@ -22,6 +32,11 @@ func (d *Driver) Detach(ctx context.Context, id cluster.DatasetID) error {
 // Evict calls the driver behind.
 func (d *Driver) Evict(ctx context.Context, id cluster.DatasetID, machine string) error {
 	return with(d, "evict", id, func(a backend.Attacher) error { return a.Evict(ctx, id, machine) })
+}
+
+// Flush calls the driver behind.
+func (d *Driver) Flush(ctx context.Context, id cluster.DatasetID) error {
+	return with(d, "flush", id, func(f backend.Preparer) error { return f.Flush(ctx, id) })
 }
 
 // Expect calls the driver behind.

@@ -38,6 +38,7 @@ var _ interface {
 	backend.Driver
 	backend.Attacher
 	backend.Mounter
+	backend.Preparer
 } = (*Attached)(nil)
 
 // Machine is the storage of a machine.
@@ -84,6 +85,12 @@ func (a *Attached) Attach(_ context.Context, id cluster.DatasetID) error {
 	a.disk.put(id, v.volume)
 	return nil
 }
+
+// Ready has nothing to do ahead.
+func (a *Attached) Ready(context.Context, cluster.DatasetID) error { return nil }
+
+// Unready has nothing to take back.
+func (a *Attached) Unready(context.Context, cluster.DatasetID) error { return nil }
 
 // Detach gives it back.
 func (a *Attached) Detach(_ context.Context, id cluster.DatasetID) error {
@@ -156,6 +163,9 @@ func (a *Attached) SetEpoch(ctx context.Context, id cluster.DatasetID, epoch clu
 	}
 	return a.disk.SetEpoch(ctx, id, epoch, "")
 }
+
+// Flush has nothing to write out.
+func (a *Attached) Flush(context.Context, cluster.DatasetID) error { return nil }
 
 // Mount mounts what is attached.
 func (a *Attached) Mount(ctx context.Context, id cluster.DatasetID, path string) error {

@@ -33,6 +33,10 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 		return "", absent(v.ID)
 	}
 	defer s.lock(id)()
+	device, err := s.admitReady(ctx, v, id)
+	if device != "" || err != nil {
+		return device, err
+	}
 	h, err := s.attachable(ctx, v.ID)
 	if err != nil {
 		return "", err
@@ -61,13 +65,7 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 // attachable is this machine's own lock, if there is one, of an image that is ours and that no other has.
 func (s *Store) attachable(ctx context.Context, image string) (h *holder, err error) {
 	group, both := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		m, err := s.readMark(both, image)
-		if err == nil && m == nil {
-			return absent(image)
-		}
-		return err
-	})
+	group.Go(func() error { return s.marked(both, image) })
 	group.Go(func() (err error) {
 		h, err = s.holderOf(both, image)
 		return err
@@ -79,6 +77,15 @@ func (s *Store) attachable(ctx context.Context, image string) (h *holder, err er
 		return nil, busy(image, h)
 	}
 	return h, nil
+}
+
+// marked is ErrNotFound for an image that is not ours.
+func (s *Store) marked(ctx context.Context, image string) error {
+	m, err := s.readMark(ctx, image)
+	if err == nil && m == nil {
+		return absent(image)
+	}
+	return err
 }
 
 // spec lets QEMU open the image with the operator's configuration, and write down which client it is.

@@ -29,6 +29,9 @@ const atOnce = 4
 // List asks for the pool's images with their sizes, and then for what that does not tell: who has those that are locked, and the
 // marks of those that were not seen before. Devices here of which the lock has gone are fenced; they end.
 func (s *Store) List(ctx context.Context) ([]backend.Volume, error) {
+	if err := s.devices.Strays(ctx); err != nil {
+		return nil, err
+	}
 	// Looked at before the store is asked: what is attached meanwhile is not taken for something that has ended.
 	running, err := s.devices.Running()
 	if err != nil {

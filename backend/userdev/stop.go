@@ -51,6 +51,7 @@ func (d *Devices) Abandon(ctx context.Context, id string) error {
 }
 
 func (d *Devices) stop(ctx context.Context, id string) error {
+	d.unready(id)
 	if err := d.removeLoops(ctx, id); err != nil {
 		return err
 	}

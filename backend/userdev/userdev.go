@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,6 +64,9 @@ type Devices struct {
 	log     *slog.Logger
 	program program
 	locks   sync.Map // by ID, a *sync.Mutex
+	ready   sync.Map // by ID, a *ready
+	// readyFor is the constant, but in tests.
+	readyFor time.Duration
 }
 
 // Open makes the folder. It refuses one that is too deep for what has to be put into it.
@@ -78,7 +82,7 @@ func Open(dir string, log *slog.Logger) (*Devices, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, fmt.Errorf("folder of devices: %w", err)
 	}
-	return &Devices{dir: dir, log: log}, nil
+	return &Devices{dir: dir, log: log, readyFor: readyFor}, nil
 }
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
@@ -106,6 +110,12 @@ func (d *Devices) lock(id string) (unlock func()) {
 	return mutex.(*sync.Mutex).Unlock
 }
 
+// tryLock is lock where nobody else has it.
+func (d *Devices) tryLock(id string) (unlock func(), free bool) {
+	mutex, _ := d.locks.LoadOrStore(id, &sync.Mutex{})
+	return mutex.(*sync.Mutex).Unlock, mutex.(*sync.Mutex).TryLock()
+}
+
 // Start makes a device of the volume and returns its path. One that runs already is returned as it is, whatever the
 // Spec says; one whose server has ended is made anew, or is ErrDied while something has it open.
 func (d *Devices) Start(ctx context.Context, spec Spec) (device string, err error) {
@@ -116,18 +126,18 @@ func (d *Devices) Start(ctx context.Context, spec Spec) (device string, err erro
 	if device, err = d.serving(spec.ID); device != "" || err != nil {
 		return device, err
 	}
-	// What a crash of this program, or of the server, has left.
-	if err := d.sweep(ctx, spec.ID); err != nil {
-		return "", fmt.Errorf("device of volume %s: %w", spec.ID, err)
-	}
 	if device, err = d.start(ctx, spec); err != nil {
-		// The error that counts is the first; what cannot be taken back now the next Start or Stop takes.
-		if left := d.stop(context.WithoutCancel(ctx), spec.ID); left != nil {
-			d.log.WarnContext(ctx, "what was begun of a device is left until the next try", "volume", spec.ID, "error", left)
-		}
-		return "", fmt.Errorf("device of volume %s: %w", spec.ID, err)
+		return "", d.given(ctx, spec.ID, err)
 	}
 	return device, nil
+}
+
+// given takes back what was begun of a device. The error that counts is the first; what cannot be taken back now the next Start or Stop takes.
+func (d *Devices) given(ctx context.Context, id string, err error) error {
+	if left := d.stop(context.WithoutCancel(ctx), id); left != nil {
+		d.log.WarnContext(ctx, "what was begun of a device is left until the next try", "volume", id, "error", left)
+	}
+	return fmt.Errorf("device of volume %s: %w", id, err)
 }
 
 // sweep takes away what is left of a device that nobody has open. What its server did not get any more is lost as in a loss
@@ -145,16 +155,18 @@ func (d *Devices) sweep(ctx context.Context, id string) error {
 }
 
 func (d *Devices) start(ctx context.Context, spec Spec) (string, error) {
-	if err := d.furnish(spec); err != nil {
-		return "", err
-	}
 	version, err := d.program.version(ctx)
 	if err != nil {
 		return "", err
 	}
-	if err := d.serve(ctx, spec); err != nil {
+	opened, err := d.isReady(spec.ID)
+	if err == nil && opened == nil {
+		err = d.open(ctx, spec)
+	}
+	if err != nil {
 		return "", err
 	}
+	d.unready(spec.ID)
 	if spec.Admit != nil {
 		if err := spec.Admit(ctx); err != nil {
 			return "", err
@@ -178,6 +190,17 @@ func (d *Devices) start(ctx context.Context, spec Spec) (string, error) {
 	d.log.Info("user-space block device started", "volume", spec.ID, "device", device,
 		"program", Program, "version", version.String(), "direct_io", direct, "reason", version.reason())
 	return device, nil
+}
+
+// open lets a server open the volume, in place of what a crash of this program, or of a server, has left.
+func (d *Devices) open(ctx context.Context, spec Spec) error {
+	if err := d.sweep(ctx, spec.ID); err != nil {
+		return err
+	}
+	if err := d.furnish(spec); err != nil {
+		return err
+	}
+	return d.serve(ctx, spec)
 }
 
 // furnish makes the device's folder with what has to be in it before the server starts.

@@ -21,7 +21,7 @@ import (
 	"github.com/flocker-project/flocker/blockstore/client"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/devcluster"
-	"github.com/flocker-project/flocker/internal/run"
+	"github.com/flocker-project/flocker/mount"
 	"github.com/flocker-project/flocker/pki"
 )
 
@@ -29,7 +29,6 @@ import (
 const (
 	bareProgram = "/usr/local/bin/flocker-bench"
 	barePoint   = "/run/flocker-bare"
-	bareSize    = 1 << 30
 )
 
 const bareDevices = "/run/flocker/devices/bare"
@@ -80,16 +79,17 @@ func bareNBD(ctx context.Context, creds *pki.Credentials, address string) (backe
 	return nbd.Open(nbd.Config{Client: c, Machine: string(creds.Identity().Node), Dir: bareDevices, Log: slog.New(slog.DiscardHandler)})
 }
 
-// make makes a volume with a filesystem.
+// make makes a volume like that of a dataset for which no size is asked, with the same filesystem: how long it takes to mount depends on both.
 func (b bareClient) make(ctx context.Context) (err error) {
-	if b.volume, err = b.store.Create(ctx, backend.Spec{Dataset: cluster.DatasetID(uuid.NewString()), Size: bareSize}); err != nil {
+	id := uuid.NewString()
+	if b.volume, err = b.store.Create(ctx, backend.Spec{Dataset: cluster.DatasetID(id)}); err != nil {
 		return err
 	}
 	device, err := b.store.Attach(ctx, b.volume)
 	if err != nil {
 		return err
 	}
-	if err := run.Command(ctx, "mkfs.ext4", "-q", device).Run(); err != nil {
+	if err := mount.Format(ctx, device, mount.Filesystem{Type: "ext4", UUID: id, Size: b.volume.Size}, true); err != nil {
 		return err
 	}
 	if err := b.store.Detach(ctx, b.volume); err != nil {

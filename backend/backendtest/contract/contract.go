@@ -54,6 +54,7 @@ func Volumes(t T, open func(t T) Store) {
 		{"Evict", testVolumeEvict, false},
 		{"Devices", testDevices, true},
 		{"Nodes", testNodes, true},
+		{"NodesReady", testNodesReady, true},
 		{"NodesFolder", testNodesFolder, true},
 		{"NodesEpochs", testNodesEpochs, true},
 		{"NodesRefuse", testNodesRefuse, true},

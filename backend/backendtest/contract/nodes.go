@@ -19,10 +19,16 @@ import (
 type networkDriver interface {
 	backend.Driver
 	backend.Mounter
-	backend.Attacher
+	attacher
 	backend.Resizer
 	io.Closer
 	asker
+}
+
+// attacher attaches volumes, and does ahead what it can of that.
+type attacher interface {
+	backend.Attacher
+	backend.Preparer
 }
 
 // asker says how often it asked its store, and can be told to ask again.
@@ -286,6 +292,32 @@ func testNodes(t T, s Store) {
 			t.Errorf("Machine = %q; want %q, %v", n.Machine(), name, err)
 		}
 	})
+}
+
+// testNodesReady is about what is done ahead on a node while another has the volume.
+func testNodesReady(t T, s Store) {
+	a, b := nodeOf(t, s, 0), nodeOf(t, s, 1)
+	id := a.mounted()
+	for range 2 {
+		b.must(b.Ready(t.Context(), id))
+		b.must(b.Unready(t.Context(), id))
+	}
+	b.must(b.Ready(t.Context(), id))
+	if c := b.copy(id); c == nil || c.Device != "" || c.Head {
+		t.Errorf("List = %+v; want no device of what is only ready", c)
+	}
+	b.refused("Attach of what another has", b.Attach(t.Context(), id), backend.ErrBusy)
+	b.must(b.Ready(t.Context(), id))
+	a.write(id, "later")
+	a.must(a.Flush(t.Context(), id))
+	a.giveUp(id)
+	a.must(a.Flush(t.Context(), id))
+	b.takeUp(id, 2)
+	b.must(b.Ready(t.Context(), id))
+	b.must(b.Unready(t.Context(), id))
+	b.has(id, "first")
+	b.has(id, "later")
+	b.giveUp(id)
 }
 
 func testNodesEpochs(t T, s Store) {
