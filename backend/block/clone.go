@@ -18,7 +18,7 @@ import (
 
 // Clone lets the store make a volume of another's snapshot, attaches it, and makes the filesystem on it the new dataset's.
 func (d *Driver) Clone(ctx context.Context, from cluster.DatasetID, snapshot string, spec backend.Spec, scratch cluster.MoveID) error {
-	store, err := d.keeper()
+	store, err := d.keeper(ctx)
 	switch {
 	case err != nil:
 		return err

@@ -14,18 +14,23 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
-// keeper is the store where it keeps snapshots, else why it does not.
-func (d *Driver) keeper() (backend.VolumeSnapshotter, error) {
+// keeper is the store where it keeps snapshots, else why it does not. A store that was never asked anything may not have said yet.
+func (d *Driver) keeper(ctx context.Context) (backend.VolumeSnapshotter, error) {
 	store, ok := backend.VolumesAs[backend.VolumeSnapshotter](d.store)
 	if !ok {
 		return nil, fmt.Errorf("%w: its store has no snapshots", backend.ErrUnsupported)
+	}
+	if store.CanSnapshot() != nil && !d.listing.known() {
+		if err := d.listing.refresh(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return store, store.CanSnapshot()
 }
 
 // reverter is the store where it can make a volume what it was.
-func (d *Driver) reverter() (backend.VolumeReverter, error) {
-	_, err := d.keeper()
+func (d *Driver) reverter(ctx context.Context) (backend.VolumeReverter, error) {
+	_, err := d.keeper(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +44,7 @@ func (d *Driver) reverter() (backend.VolumeReverter, error) {
 // Snapshot writes out what the filesystem holds back and lets the store keep the volume as it is then. The filesystem is not frozen: nothing
 // would thaw it if this process died. So a snapshot is what a loss of power leaves, and its journal is replayed when it is mounted.
 func (d *Driver) Snapshot(ctx context.Context, id cluster.DatasetID, lineage backend.Lineage) (cluster.Snapshot, error) {
-	store, err := d.keeper()
+	store, err := d.keeper(ctx)
 	if err != nil {
 		return cluster.Snapshot{}, err
 	}
@@ -130,7 +135,7 @@ func snapshotsOf(v backend.Volume) []cluster.Snapshot {
 
 // DeleteSnapshot asks the store.
 func (d *Driver) DeleteSnapshot(ctx context.Context, id cluster.DatasetID, name string) error {
-	store, err := d.keeper()
+	store, err := d.keeper(ctx)
 	if err != nil {
 		return err
 	}
@@ -155,7 +160,7 @@ func (d *Driver) DropHead(context.Context, cluster.DatasetID) error {
 
 // Revert makes the volume what it was in a snapshot. The epoch that was written on it then is raised when it is mounted.
 func (d *Driver) Revert(ctx context.Context, id cluster.DatasetID, snapshot string) error {
-	store, err := d.reverter()
+	store, err := d.reverter(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,7 +199,7 @@ func (d *Driver) Revert(ctx context.Context, id cluster.DatasetID, snapshot stri
 
 // unchanged is ErrChanged where an attached volume that nobody has open holds anything but what the snapshot does.
 func (d *Driver) unchanged(ctx context.Context, id cluster.DatasetID, device, snapshot string) error {
-	store, err := d.reverter()
+	store, err := d.reverter(ctx)
 	if err != nil {
 		return err
 	}
@@ -215,7 +220,7 @@ func (d *Driver) unchanged(ctx context.Context, id cluster.DatasetID, device, sn
 // learn asks for the snapshots of volumes that were attached since they were listed: the machine that had them may have taken some. It
 // says whether it asked.
 func (d *Driver) learn(ctx context.Context) (asked bool) {
-	store, err := d.keeper()
+	store, err := d.keeper(ctx)
 	if err != nil {
 		return false // there are none
 	}

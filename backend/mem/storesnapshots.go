@@ -3,13 +3,11 @@
 package mem
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -75,7 +73,7 @@ func (m *Machine) DeleteSnapshot(_ context.Context, v backend.Volume, name strin
 	there, err := m.own(v)
 	s, taken := there.snapshot(name)
 	if err != nil || !taken {
-		return nil //nolint:nilerr // what is not there is removed
+		return nil
 	}
 	there.Snapshots = slices.DeleteFunc(there.look().Snapshots, func(o backend.VolumeSnapshot) bool { return o.Name == name })
 	if m.store.dir == "" {
@@ -175,7 +173,7 @@ func (s *Store) sizeOf(id string, unknown int64) (int64, error) {
 	return info.Size(), nil
 }
 
-// grain is how much of a file is copied and compared at once.
+// grain is how much of a file is copied at once.
 const grain = 64 << 10
 
 // copy makes a file of another as it is at one instant: again, until nothing of it has changed when all of it is copied.
@@ -204,11 +202,16 @@ func copySparse(from, to string) error {
 		return err
 	}
 	size, err := in.Seek(0, io.SeekEnd)
-	for at := dataFrom(in, 0); at < size && err == nil; at = dataFrom(in, at+grain) {
-		block := make([]byte, min(grain, size-at))
-		if _, err = in.ReadAt(block, at); err == nil {
-			_, err = out.WriteAt(block, at)
+	for at := int64(0); at < size && err == nil; {
+		data, nothing := unix.Seek(int(in.Fd()), at, unix.SEEK_DATA)
+		if nothing != nil {
+			break // holes to the end
 		}
+		block := make([]byte, min(grain, size-data))
+		if _, err = in.ReadAt(block, data); err == nil {
+			_, err = out.WriteAt(block, data)
+		}
+		at = data + int64(len(block))
 	}
 	return errors.Join(err, out.Truncate(size), out.Close())
 }
@@ -218,35 +221,5 @@ func (s *Store) same(one, other string) (bool, error) {
 	if s.dir == "" {
 		return true, nil
 	}
-	a, err := os.Open(s.file(one))
-	if err != nil {
-		return false, err
-	}
-	defer a.Close()
-	b, err := os.Open(s.file(other))
-	if err != nil {
-		return false, err
-	}
-	defer b.Close()
-	for at := min(dataFrom(a, 0), dataFrom(b, 0)); at < math.MaxInt64; at = min(dataFrom(a, at+grain), dataFrom(b, at+grain)) {
-		x, y := make([]byte, grain), make([]byte, grain)
-		_, err := a.ReadAt(x, at)
-		_, failed := b.ReadAt(y, at)
-		switch {
-		case err != nil && !errors.Is(err, io.EOF), failed != nil && !errors.Is(failed, io.EOF):
-			return false, errors.Join(err, failed)
-		case !bytes.Equal(x, y):
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// dataFrom is where a file has something at or after a place, math.MaxInt64 where it has nothing.
-func dataFrom(f *os.File, at int64) int64 {
-	data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
-	if err != nil {
-		return math.MaxInt64
-	}
-	return data
+	return mount.SameFiles(s.file(one), s.file(other))
 }

@@ -54,9 +54,11 @@ func Volumes(t T, open func(t T) Store) {
 		{"LostAnswers", testVolumeLostAnswers, false, false},
 		{"Evict", testVolumeEvict, false, false},
 		{"Snapshots", testVolumeSnapshots, false, true},
+		{"SnapshotClones", testVolumeClones, false, true},
 		{"SnapshotsLost", testVolumeSnapshotsLost, false, true},
 		{"Devices", testDevices, true, false},
 		{"SnapshotDevices", testSnapshotDevices, true, true},
+		{"SnapshotInstants", testSnapshotInstants, true, true},
 		{"Nodes", testNodes, true, false},
 		{"NodesFolder", testNodesFolder, true, false},
 		{"NodesEpochs", testNodesEpochs, true, false},
@@ -68,6 +70,7 @@ func Volumes(t T, open func(t T) Store) {
 		{"NodesEvict", testNodesEvict, true, false},
 		{"NodesGrow", testNodesGrow, true, false},
 		{"NodesSnapshots", testNodesSnapshots, true, true},
+		{"NodesSnapshotsReverts", testNodesReverts, true, true},
 		{"NodesSnapshotsMove", testNodesSnapshotsMove, true, true},
 	}
 	for _, part := range parts {

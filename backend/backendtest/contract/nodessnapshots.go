@@ -144,6 +144,9 @@ func testNodesSnapshots(t T, s Store) {
 		_, err := n.Snapshot(t.Context(), newDataset(), backend.Lineage{Epoch: 1, Serial: 1})
 		n.refused("Snapshot", err, backend.ErrNotFound)
 	})
+}
+
+func testNodesReverts(t T, s Store) {
 	t.Run("BackAndForth", func(t T) {
 		n := keepingAt(t, s, 0)
 		id := n.mounted()

@@ -151,6 +151,9 @@ func testVolumeSnapshots(t T, s Store) {
 		_, err = k.back().Differs(t.Context(), v, point(1, 1))
 		k.refused("Differs", err, backend.ErrNotFound)
 	})
+}
+
+func testVolumeClones(t T, s Store) {
 	t.Run("ACloneOnce", func(t T) {
 		k := keeping(t, s)
 		v := k.volume()
@@ -321,6 +324,9 @@ func testSnapshotDevices(t T, s Store) {
 			t.Errorf("after its origin's end the other clone has %v", got)
 		}
 	})
+}
+
+func testSnapshotInstants(t T, s Store) {
 	t.Run("OneInstantUnderWrites", func(t T) {
 		k := keeping(t, s)
 		v := k.volume()
