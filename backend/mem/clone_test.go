@@ -143,3 +143,34 @@ func (c *cloning) isNobodys() {
 		c.t.Errorf("Create = %v; want %v: it is not formatted", err, backend.ErrExists)
 	}
 }
+
+// What a clone that failed in between left is not gone on with: its store makes another.
+func TestCloneThatFailedHalfwayIsMadeAnew(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes loop devices")
+	}
+	c := newCloning(t, "ext4", 64<<20)
+	volume := func() (id string) {
+		all, err := c.store.List(t.Context())
+		c.must(err)
+		for _, v := range all {
+			if v.Dataset == c.to.Dataset {
+				id = v.ID
+			}
+		}
+		return id
+	}
+	path := os.Getenv("PATH")
+	t.Setenv("PATH", t.TempDir()) // without the program that changes UUIDs
+	if err := c.Clone(t.Context(), c.from.Dataset, c.snapshot, c.to, ""); err == nil {
+		t.Fatal("a clone was made without the program that changes UUIDs")
+	}
+	first := volume()
+	c.isNobodys()
+	t.Setenv("PATH", path)
+	c.must(c.Clone(t.Context(), c.from.Dataset, c.snapshot, c.to, ""))
+	c.must(c.Mount(t.Context(), c.to.Dataset, c.point))
+	if second := volume(); first == "" || second == first {
+		t.Errorf("the clone is volume %s, after it was %q; want another", second, first)
+	}
+}
