@@ -25,7 +25,7 @@ func WrapVolumes(store Volumes, arounds ...Around) Volumes {
 	return store
 }
 
-// VolumesAs finds an optional ability of a store, Evicter or Grower, behind whatever is wrapped around it.
+// VolumesAs finds an optional ability of a store, such as Evicter, behind whatever is wrapped around it.
 func VolumesAs[T any](store Volumes) (T, bool) {
 	inner := store
 	for {

@@ -34,7 +34,6 @@ type Options struct {
 type Pool struct {
 	driver  Driver
 	options Options
-	can     cluster.Capabilities
 	changes locks // one change of a dataset at a time
 	streams locks // one receive of a dataset at a time
 	calls   calls
@@ -48,7 +47,7 @@ func NewPool(driver Driver, options Options) *Pool {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pool{driver: driver, options: options, can: CapabilitiesOf(driver)}
+	return &Pool{driver: driver, options: options}
 }
 
 // CapabilitiesOf says what a driver can do.
@@ -88,8 +87,8 @@ func as[T any](driver Driver) (T, bool) {
 // MountRoot is the folder in which datasets are mounted.
 func (p *Pool) MountRoot() string { return p.options.MountRoot }
 
-// Capabilities says what the back end can do.
-func (p *Pool) Capabilities() cluster.Capabilities { return p.can }
+// Capabilities says what the back end can do. Of network storage that may be known only once its store has been listed.
+func (p *Pool) Capabilities() cluster.Capabilities { return CapabilitiesOf(p.driver) }
 
 // MountPath is where the head of a dataset is mounted when it is.
 func (p *Pool) MountPath(id cluster.DatasetID) string {
@@ -98,7 +97,7 @@ func (p *Pool) MountPath(id cluster.DatasetID) string {
 
 // Observe reads what is there. What can be said of the storage when reading fails is in Storage.Error.
 func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.DatasetID]cluster.Copy, error) {
-	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind, Capabilities: p.can, Profiles: p.profiles()}
+	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind, Profiles: p.profiles()}
 	copies := map[cluster.DatasetID]cluster.Copy{}
 	err := p.do(ctx, call{op: "list"}, func() error {
 		list, err := p.driver.List(ctx)
@@ -108,6 +107,7 @@ func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.Datase
 		}
 		return err
 	})
+	storage.Capabilities = p.Capabilities()
 	if attacher, ok := as[Attacher](p.driver); ok {
 		storage.Machine = attacher.Machine()
 	}

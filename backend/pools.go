@@ -122,7 +122,7 @@ func (p *Pools) Reach(ctx context.Context) (Contents, error) {
 
 // AnyAttaches says whether one of them is network storage.
 func (p *Pools) AnyAttaches() bool {
-	return slices.ContainsFunc(p.all(), func(one *Pool) bool { return one.can.Attaches })
+	return slices.ContainsFunc(p.all(), func(one *Pool) bool { return one.Capabilities().Attaches })
 }
 
 // Refresh lets the next Observe ask the stores of network storage what there is.

@@ -4,6 +4,7 @@ package backend
 
 import (
 	"context"
+	"time"
 
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -15,6 +16,15 @@ type Volume struct {
 	Size    int64  // bytes
 	Profile string // what it was made with, where the store keeps that
 	Machine string // the store's name of the machine that has it attached; empty: none
+	// Snapshots are those that we took, in the order of their names, of stores that have any.
+	Snapshots []VolumeSnapshot
+}
+
+// VolumeSnapshot is a point of a volume's history, as its store has it.
+type VolumeSnapshot struct {
+	Name    string
+	ID      string    // that no other snapshot of the store ever has
+	Created time.Time // zero in a listing that does not tell
 }
 
 // Volumes is what a driver of network storage implements: volumes that one machine at a time attaches as block
@@ -75,4 +85,31 @@ type Grower interface {
 	// Grow makes the volume at least size bytes large and, where it is attached here, its device too. As large or
 	// larger already is success.
 	Grow(ctx context.Context, v Volume, size int64) error
+}
+
+// VolumeSnapshotter is for stores that keep points of a volume's history. They stay with the volume wherever it is attached, List has them
+// with their volumes, and Destroy removes them. A name is always a lineage's; whatever has another one is foreign: it is not listed and not
+// removed, and a volume that has such is not destroyed (ErrBusy).
+type VolumeSnapshotter interface {
+	// CanSnapshot is nil, or ErrUnsupported with what keeps this very store from it. It asks nobody: what is not known yet is no either.
+	CanSnapshot() error
+	// Snapshots are those of one volume now. A volume that is gone is ErrNotFound.
+	Snapshots(ctx context.Context, v Volume) ([]VolumeSnapshot, error)
+	// TakeSnapshot keeps what the volume holds at one instant of the call: all that was flushed before it, nothing that was written after it,
+	// and of what was under way as much as a loss of power would leave. The same name again is the snapshot that exists.
+	TakeSnapshot(ctx context.Context, v Volume, name string) (VolumeSnapshot, error)
+	// DeleteSnapshot removes one. Absent is success, as is a volume that is gone.
+	DeleteSnapshot(ctx context.Context, v Volume, name string) error
+	// CloneVolume makes a volume as Create does, of spec.Size and of at least the snapshot's, that holds what the snapshot does. After it
+	// volume, snapshot and clone can be removed in any order. It is ErrNotFound where there is no such snapshot, unless the clone exists.
+	CloneVolume(ctx context.Context, v Volume, snapshot string, spec Spec) (Volume, error)
+}
+
+// VolumeReverter is for stores with snapshots that can make a volume what it was in one.
+type VolumeReverter interface {
+	// Differs says whether a volume that is attached to this machine, and open nowhere, holds anything else than the snapshot.
+	Differs(ctx context.Context, v Volume, snapshot string) (bool, error)
+	// Rollback makes a volume that is attached to this machine, and open nowhere (ErrBusy), hold what the snapshot does. Its size stays, and
+	// whoever wants its device afterwards attaches it again. A crash leaves the one or the other, or what the next Attach finishes.
+	Rollback(ctx context.Context, v Volume, snapshot string) error
 }

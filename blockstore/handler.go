@@ -33,6 +33,7 @@ func Handler(store *Store, log *slog.Logger) http.Handler {
 	mux.Handle("POST /v1/volumes/{id}/attach", h.serve(works, h.attach))
 	mux.Handle("POST /v1/volumes/{id}/detach", h.serve(fences, h.detach))
 	mux.Handle("POST /v1/volumes/{id}/grow", h.serve(works, h.grow))
+	h.serveSnapshots(mux)
 	return mux
 }
 
@@ -53,6 +54,7 @@ func reads(id pki.Identity) bool {
 func (h handler) serve(allowed may, do func(pki.Identity, *http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, err := h.answer(allowed, do, r)
+		client.TellSnapshots(w, h.store.CanSnapshot())
 		if err != nil {
 			h.log.Warn("refused", "request", r.Method+" "+r.URL.Path, "from", r.RemoteAddr, "error", err)
 			client.WriteError(w, err)

@@ -22,6 +22,8 @@ const (
 type record struct {
 	client.Volume
 	Cluster string  `json:"cluster"`
+	Origin  string  `json:"origin,omitempty"` // the volume's and the snapshot's names of which it was cloned
+	Taken   uint64  `json:"taken,omitempty"`  // how many snapshots were taken of it, ever
 	Export  *export `json:"export,omitempty"` // of the attachment of now
 }
 

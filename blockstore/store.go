@@ -50,10 +50,11 @@ type Store struct {
 	Config
 	lock *os.File
 
-	mu      sync.Mutex // of the map, and of who gets which port
-	volumes map[string]*volume
-	ports   map[int]bool
-	making  sync.Mutex // one volume at a time is made
+	mu       sync.Mutex // of the map, and of who gets which port
+	volumes  map[string]*volume
+	unshared error // why there are no snapshots
+	ports    map[int]bool
+	making   sync.Mutex // one volume at a time is made
 }
 
 // volume is one volume; its lock is held during a change of it.
@@ -85,6 +86,9 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	if err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fmt.Errorf("another process has it open: %w", err)
+	}
+	if err := s.try(); err != nil {
+		return err
 	}
 	if err := s.load(); err != nil {
 		return err
@@ -125,6 +129,9 @@ func (s *Store) load() error {
 		}
 		if r.Cluster != s.Cluster {
 			return fmt.Errorf("%w: volume %s is of cluster %q, not of %s", cluster.ErrInvalid, name, r.Cluster, s.Cluster)
+		}
+		if err := s.strays(r); err != nil {
+			return err
 		}
 		s.volumes[name] = &volume{record: r}
 		if r.Export != nil {
@@ -205,7 +212,7 @@ func (s *Store) Create(spec client.Spec) (client.Volume, error) {
 	r := record{Cluster: s.Cluster, Volume: client.Volume{
 		ID: volumePrefix + uuid.NewString(), Dataset: spec.Dataset, Size: cmp.Or(spec.Size, defaultSize),
 	}}
-	if err := s.create(r); err != nil {
+	if err := s.create(r, func(data string) error { return empty(data, r.Size) }); err != nil {
 		return r.Volume, fmt.Errorf("make volume of dataset %s: %w", spec.Dataset, sentinel(err))
 	}
 	s.mu.Lock()
@@ -214,8 +221,8 @@ func (s *Store) Create(spec client.Spec) (client.Volume, error) {
 	return r.Volume, nil
 }
 
-// create lets the volume appear whole and on disk, or not at all.
-func (s *Store) create(r record) (err error) {
+// create lets the volume appear whole and on disk, with what fill writes to its file, or not at all.
+func (s *Store) create(r record, fill func(data string) error) (err error) {
 	half := s.path(newPrefix + r.ID)
 	if err := os.Mkdir(half, 0o700); err != nil {
 		return err
@@ -225,11 +232,7 @@ func (s *Store) create(r record) (err error) {
 			err = errors.Join(err, os.RemoveAll(half))
 		}
 	}()
-	f, err := os.OpenFile(filepath.Join(half, dataFile), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Truncate(r.Size), f.Sync(), f.Close()); err != nil {
+	if err := fill(filepath.Join(half, dataFile)); err != nil {
 		return err
 	}
 	if err := r.write(half); err != nil {
@@ -239,6 +242,15 @@ func (s *Store) create(r record) (err error) {
 		return err
 	}
 	return flush(s.Dir)
+}
+
+// empty makes a file of zeros.
+func empty(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Sync(), f.Close())
 }
 
 // Destroy removes a volume that nobody has attached. Absent is success.

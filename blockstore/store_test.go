@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"testing"
 
@@ -45,10 +46,10 @@ func TestVolumesOutliveTheProcess(t *testing.T) {
 	}
 	store = w.open()
 	defer store.Close()
-	if list := store.List(); len(list) != 1 || list[0] != v {
+	if list := store.List(); len(list) != 1 || !reflect.DeepEqual(list[0], v) {
 		t.Errorf("List = %+v; want %+v", list, v)
 	}
-	if again, err := store.Create(wanted); err != nil || again != v {
+	if again, err := store.Create(wanted); err != nil || !reflect.DeepEqual(again, v) {
 		t.Errorf("Create again = %+v, %v; want %+v", again, err, v)
 	}
 	if entries, err := os.ReadDir(w.dir); err != nil || len(entries) != 4 {

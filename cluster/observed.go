@@ -77,9 +77,11 @@ type Capabilities struct {
 	Replicates bool `json:"replicates,omitempty"` // peer to peer: snapshots are sent between nodes
 	Attaches   bool `json:"attaches,omitempty"`   // network storage: one volume, attached where it is used
 	Snapshots  bool `json:"snapshots,omitempty"`
-	Reverts    bool `json:"reverts,omitempty"` // a dataset can be taken back to a snapshot of it
-	Resizes    bool `json:"resizes,omitempty"`
-	Fences     bool `json:"fences,omitempty"` // the storage itself can keep a node out
+	// NoSnapshots says why there are none, where other storage of this kind may have them.
+	NoSnapshots string `json:"no_snapshots,omitempty"`
+	Reverts     bool   `json:"reverts,omitempty"` // a dataset can be taken back to a snapshot of it
+	Resizes     bool   `json:"resizes,omitempty"`
+	Fences      bool   `json:"fences,omitempty"` // the storage itself can keep a node out
 }
 
 // Copy is a dataset's presence on a node.

@@ -108,6 +108,11 @@ func (d *draft) cloneOn(ctx context.Context, n cluster.Dataset, k cluster.KeptSn
 			return "", err
 		}
 	}
+	if storage, _, err := d.stored(ctx, n); err != nil {
+		return "", err
+	} else if storage.Capabilities.Attaches {
+		return on.ID, d.mayClone(ctx, n, on)
+	}
 	if slices.Contains(holders, on.ID) {
 		return on.ID, nil
 	}
@@ -120,6 +125,23 @@ func (d *draft) cloneOn(ctx context.Context, n cluster.Dataset, k cluster.KeptSn
 		remedy = "clone it on " + strings.Join(names, " or ") + ", and move the clone"
 	}
 	return "", fmt.Errorf("snapshot %s is not on node %s; %s: %w", k.Name, on.Name, remedy, cluster.ErrPrecondition)
+}
+
+// mayClone refuses a node whose storage is not the store that a dataset is in, or makes no clones of its volumes.
+func (d *draft) mayClone(ctx context.Context, n cluster.Dataset, on cluster.Node) error {
+	seen, err := store.Get(ctx, d.tx, store.ObservedNode(on.ID))
+	if ignoreNotFound(err) != nil {
+		return err
+	}
+	switch storage := seen.Back(n.Backend); {
+	case storage.Backend == "":
+		return fmt.Errorf("node %s has not told yet what its storage can do; try again: %w", on.Name, cluster.ErrPrecondition)
+	case storage.Error != "":
+		return fmt.Errorf("storage on node %s: %s: %w", on.Name, storage.Error, cluster.ErrPrecondition)
+	case !storage.Capabilities.Attaches || !storage.Capabilities.Snapshots:
+		return fmt.Errorf("the storage %s of node %s makes no clones%s: %w", storage.Backend, on.Name, because(storage), cluster.ErrPrecondition)
+	}
+	return nil
 }
 
 // noClones refuses to let go of what a clone is still to be made from; any snapshot of the dataset where id is empty.

@@ -148,6 +148,11 @@ func (d *draft) lastWith(ctx context.Context, n cluster.Node) error {
 			if k.Taken == nil || k.Removed || set.Deleted {
 				continue
 			}
+			if storage, _, err := d.stored(ctx, set); err != nil {
+				return err
+			} else if storage.Capabilities.Attaches {
+				break // they are in its store, whatever node says so
+			}
 			holders, err := d.holders(ctx, id, *k.Taken)
 			if err != nil {
 				return err

@@ -75,7 +75,7 @@ func (d *draft) mayRollBack(ctx context.Context, n cluster.Dataset, to cluster.K
 		return err
 	}
 	if storage.Backend != "" && !storage.Capabilities.Reverts {
-		return fmt.Errorf("the storage %s of its owner, node %s, cannot go back to a snapshot; clone the snapshot instead: %w", storage.Backend, d.nodes[n.Owner].Name, cluster.ErrPrecondition)
+		return fmt.Errorf("the storage %s of its owner, node %s, cannot go back to a snapshot%s; clone the snapshot instead: %w", storage.Backend, d.nodes[n.Owner].Name, because(storage), cluster.ErrPrecondition)
 	}
 	if err := d.onOwner(ctx, n, to); err != nil {
 		return err

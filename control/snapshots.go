@@ -133,9 +133,17 @@ func (d *draft) keep(ctx context.Context, n cluster.Dataset, k cluster.KeptSnaps
 	case storage.Backend == "":
 		return fmt.Errorf("its owner, node %s, has not told yet what its storage can do; try again: %w", owner, cluster.ErrPrecondition)
 	case !storage.Capabilities.Snapshots:
-		return fmt.Errorf("the storage %s of its owner, node %s, takes no snapshots: %w", storage.Backend, owner, cluster.ErrPrecondition)
+		return fmt.Errorf("the storage %s of its owner, node %s, takes no snapshots%s: %w", storage.Backend, owner, because(storage), cluster.ErrPrecondition)
 	}
 	return d.putDataset(n.WithSnapshot(k))
+}
+
+// because is why storage takes no snapshots, where another of its kind may.
+func because(s cluster.Storage) string {
+	if why := s.Capabilities.NoSnapshots; why != "" {
+		return " (" + why + ")"
+	}
+	return ""
 }
 
 // called finds a snapshot by name, among those that are not being removed.

@@ -19,7 +19,7 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 	case CreateVolume:
 		born(observed, s)
 	case CloneVolume:
-		observed.Copies[s.Dataset] = cluster.Copy{Dataset: s.Dataset, Head: true, Epoch: s.Epoch, Size: s.Size}
+		born(observed, CreateVolume{Dataset: s.Dataset, Backend: desired.Datasets[s.Dataset].Backend, Size: s.Size, Epoch: s.Epoch})
 	case Attach:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
 	case Detach:

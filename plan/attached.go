@@ -42,12 +42,23 @@ func (v view) take(d cluster.Dataset, c cluster.Copy) Step {
 		return wait("its volume %s carries no filesystem; it is not formatted anew", c.Volume)
 	case stale(d, c) != "":
 		return wait("%s", stale(d, c))
+	case d.Rollback != nil && carries(c, d.Epoch):
+		return v.rollBack(d, c)
 	case c.Mounted == "" || c.Epoch != d.Epoch:
 		return Mount{Dataset: d.ID, Epoch: d.Epoch}
 	case v.storage(d.ID).Capabilities.Resizes && c.Size < d.Size:
 		return Resize{Dataset: d.ID, Size: d.Size}
 	}
-	return nil
+	if s := v.snapshotAsked(d, c); s != nil {
+		return s
+	}
+	return v.prune(d, c)
+}
+
+// carries says whether a head has an epoch. That of a volume which is mounted nowhere may not have been read yet, and is not, because mounting it
+// would change what is on it; nobody else has it.
+func carries(c cluster.Copy, epoch cluster.Epoch) bool {
+	return c.Epoch == epoch || c.Volume != "" && c.Mounted == "" && c.Epoch == 0
 }
 
 // putDown gives back a volume of network storage that another node owns. What the volume holds is the same for its owner,

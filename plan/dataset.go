@@ -146,6 +146,9 @@ func stale(d cluster.Dataset, c cluster.Copy) string {
 	case c.Scratch != "" && c.Epoch != d.Epoch:
 		return fmt.Sprintf("its head was made for move %s, which was taken back", c.Scratch)
 	}
+	if c.Volume != "" {
+		return "" // its one copy is the head, whatever epoch it carries after a rollback
+	}
 	for _, s := range c.Snapshots {
 		if s.Epoch > c.Epoch {
 			return fmt.Sprintf("its head carries epoch %d, older than its snapshot %s", c.Epoch, s.Name)

@@ -19,7 +19,7 @@ func (v view) snapshotAsked(d cluster.Dataset, c cluster.Copy) Step {
 		switch {
 		case !untaken(k) || v.takesTogether(k, d.ID):
 		case !v.storage(d.ID).Capabilities.Snapshots:
-			return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("snapshot %s: the storage %s takes none", k.Name, v.storage(d.ID).Backend)}
+			return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("snapshot %s: the storage %s", k.Name, without(v.storage(d.ID), "takes none"))}
 		default:
 			s := v.takeSnapshot(d, c, k)
 			if k.Quiesce {
@@ -29,6 +29,14 @@ func (v view) snapshotAsked(d cluster.Dataset, c cluster.Copy) Step {
 		}
 	}
 	return nil
+}
+
+// without says what storage that keeps no snapshots does not do, and why.
+func without(s cluster.Storage, what string) string {
+	if why := s.Capabilities.NoSnapshots; why != "" {
+		return fmt.Sprintf("%s %s: %s", s.Backend, what, why)
+	}
+	return s.Backend + " " + what
 }
 
 func untaken(k cluster.KeptSnapshot) bool { return k.Taken == nil && !k.Removed }
@@ -119,6 +127,6 @@ func (v view) mayTake(s TakeSnapshot) bool {
 	c := v.seen.Copies[s.Dataset]
 	k, asked := d.Kept(s.ID)
 	mine := ok && d.Owner == v.me && !d.Deleted && d.Move == "" && d.Epoch == s.Epoch
-	head := c.Head && c.Epoch == d.Epoch && c.Scratch == "" && stale(d, c) == ""
+	head := c.Head && carries(c, d.Epoch) && c.Scratch == "" && stale(d, c) == ""
 	return mine && head && asked && untaken(k) && s.Serial > v.lastSerial(d, c)
 }

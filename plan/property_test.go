@@ -54,7 +54,8 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 	case plan.CloneVolume:
 		x := d.Datasets[s.Dataset]
 		k, _ := d.Datasets[s.From].Kept(x.Origin.Snapshot)
-		if x.Born || x.Owner != o.Node || k.Taken == nil || !o.Copies[s.From].Held(*k.Taken) || o.Copies[s.Dataset].Head {
+		store := o.Back(x.Backend).Capabilities.Attaches // which every node reaches
+		if x.Born || x.Owner != o.Node || k.Taken == nil || !store && !o.Copies[s.From].Held(*k.Taken) || o.Copies[s.Dataset].Head {
 			t.Fatalf("%+v of %+v, snapshot %+v in %+v", s, x, k, o.Copies[s.From])
 		}
 	case plan.Revert:
@@ -81,7 +82,7 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 // reverting is that a head is given up only where it is the owner's, nobody uses it, and all it holds is kept.
 func reverting(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Revert) {
 	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
-	if x.Owner != o.Node || x.Move != "" || x.Rollback == nil || c.Mounted != "" || c.Scratch != "" || c.Epoch != x.Epoch || o.Foreign[s.Dataset] != "" {
+	if x.Owner != o.Node || x.Move != "" || x.Rollback == nil || c.Mounted != "" || c.Scratch != "" || !at(c, x.Epoch) || o.Foreign[s.Dataset] != "" {
 		t.Fatalf("%+v of %+v, copy %+v", s, x, c)
 	}
 	for _, k := range o.Containers {
@@ -96,9 +97,14 @@ func reverting(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Revert)
 	}
 }
 
+// at is that a head carries an epoch, or is a volume's that nobody has mounted and looked at.
+func at(c cluster.Copy, epoch cluster.Epoch) bool {
+	return c.Epoch == epoch || c.Epoch == 0 && c.Volume != "" && c.Mounted == ""
+}
+
 func taking(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.TakeSnapshot) {
 	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
-	if x.Owner != o.Node || x.Move != "" || !c.Head || c.Epoch != x.Epoch || c.Scratch != "" || s.Epoch != x.Epoch {
+	if x.Owner != o.Node || x.Move != "" || !c.Head || !at(c, x.Epoch) || c.Scratch != "" || s.Epoch != x.Epoch {
 		t.Fatalf("%+v of %+v, copy %+v", s, x, c)
 	}
 	if slices.ContainsFunc(c.Snapshots, func(has cluster.Snapshot) bool { return has.Epoch == s.Epoch && has.Serial >= s.Serial }) {

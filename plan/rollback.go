@@ -61,6 +61,6 @@ func (v view) mayRevert(s Revert) bool {
 		return false
 	}
 	named := to.Taken.Name == s.Snapshot && kept.Taken.Name == s.Kept && c.Held(*to.Taken) && c.Held(*kept.Taken)
-	head := c.Head && c.Mounted == "" && c.Epoch == d.Epoch && c.Scratch == "" && stale(d, c) == ""
+	head := c.Head && c.Mounted == "" && carries(c, d.Epoch) && c.Scratch == "" && stale(d, c) == ""
 	return named && head && v.user(d.ID) == ""
 }

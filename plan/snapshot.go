@@ -17,7 +17,9 @@ func (v view) prune(d cluster.Dataset, c cluster.Copy) Step {
 		return nil
 	}
 	var needed func(cluster.Snapshot) bool
-	if d.Owner == v.me {
+	if v.attaches(d.ID) {
+		needed = func(cluster.Snapshot) bool { return false } // the next owner gets the same volume: only what somebody asked for stays
+	} else if d.Owner == v.me {
 		needed = v.neededByOwner(d, c)
 	} else {
 		needed = neededByReplica(v.desired.Elsewhere[d.Owner].Copies[d.ID], c)

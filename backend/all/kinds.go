@@ -50,9 +50,21 @@ type described struct {
 	needs    func(ctx context.Context, options func(into any) error) []api.Check
 }
 
+// sharingStore is what a store can whose snapshots depend on its filesystem, but for those.
+type sharingStore interface {
+	backend.Volumes
+	backend.Evicter
+	backend.Grower
+}
+
 // descriptions are of every kind that there is an opener of. What each can is read from its type, not said again.
 func descriptions() map[string]described {
 	network := func(store backend.Volumes) cluster.Capabilities { return block.AbilitiesOver(store) }
+	sharing := func(store sharingStore) cluster.Capabilities {
+		can := block.AbilitiesOver(struct{ sharingStore }{store})
+		can.NoSnapshots = "where files share blocks"
+		return can
+	}
 	return map[string]described{
 		"btrfs": {
 			about: "on the node's own disk; moves send what changed to the other node",
@@ -64,7 +76,7 @@ func descriptions() map[string]described {
 		},
 		"loopback": {
 			about: "files in a folder that all nodes share, attached where they are used",
-			can:   network((*loopback.Store)(nil)), profiles: block.ProfileOptions(), needs: needsOfLoopback,
+			can:   sharing((*loopback.Store)(nil)), profiles: block.ProfileOptions(), needs: needsOfLoopback,
 		},
 		"mem": {
 			about: "in memory, for trying things out; lost with the agent",
@@ -72,7 +84,7 @@ func descriptions() map[string]described {
 		},
 		"nbd": {
 			about: "volumes of a block store that a host of yours serves, attached where they are used",
-			can:   network((*nbd.Store)(nil)), profiles: block.ProfileOptions(), needs: needsOfNBD,
+			can:   sharing((*nbd.Store)(nil)), profiles: block.ProfileOptions(), needs: needsOfNBD,
 		},
 		"rbd": {
 			about: "images of a Ceph cluster, attached where they are used",

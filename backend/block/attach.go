@@ -33,7 +33,16 @@ func AbilitiesOver(store backend.Volumes) cluster.Capabilities {
 	evicter, fences := backend.VolumesAs[backend.Evicter](store)
 	fences = fences && evicter.Fences()
 	_, grows := backend.VolumesAs[backend.Grower](store)
-	return cluster.Capabilities{Attaches: true, Fences: fences, Resizes: grows}
+	can := cluster.Capabilities{Attaches: true, Fences: fences, Resizes: grows}
+	if snapshotter, ok := backend.VolumesAs[backend.VolumeSnapshotter](store); ok {
+		if err := snapshotter.CanSnapshot(); err != nil {
+			can.NoSnapshots = err.Error()
+		} else {
+			_, reverts := backend.VolumesAs[backend.VolumeReverter](store)
+			can.Snapshots, can.Reverts = true, reverts
+		}
+	}
+	return can
 }
 
 // Attach attaches the volume and finishes formatting that was interrupted. A volume that was never begun to be formatted
@@ -46,6 +55,9 @@ func (d *Driver) Attach(ctx context.Context, id cluster.DatasetID) error {
 	device, err := d.attach(ctx, v)
 	if err != nil {
 		return err
+	}
+	if v.Machine != d.machine {
+		d.listing.doubt(id)
 	}
 	return d.prepare(ctx, v, device, nil)
 }

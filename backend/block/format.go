@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/mount"
@@ -30,6 +28,7 @@ type state int
 const (
 	blank      state = iota // only zeros: never formatted
 	unfinished              // formatting was begun here or on another node, and not finished: nobody has used it
+	adopting                // a clone of another dataset's volume that was not made this one's to the end: nobody has used it
 	whole
 )
 
@@ -65,11 +64,14 @@ func lookAt(f *os.File, id cluster.DatasetID) (c content, err error) {
 		return c, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	switch {
+	case c.mark.dataset == id && c.mark.clone:
+		c.state = adopting
+		return c, nil
 	case c.mark.dataset == id:
 		c.state = unfinished
 		return c, nil
 	case c.mark.dataset != "":
-		return c, fmt.Errorf("%w: %s is being formatted for dataset %s", backend.ErrExists, f.Name(), c.mark.dataset)
+		return c, fmt.Errorf("%w: %s is being made ready for dataset %s", backend.ErrExists, f.Name(), c.mark.dataset)
 	case c.fs.UUID == string(id):
 		c.state = whole
 		return c, nil
@@ -128,6 +130,11 @@ func (d *Driver) prepare(ctx context.Context, v backend.Volume, device string, s
 	switch {
 	case c.state == whole:
 		return nil
+	case c.state == adopting && spec != nil:
+		return fmt.Errorf("%w: volume %s is a clone that was not finished; it is not formatted", backend.ErrExists, v.ID)
+	case c.state == adopting:
+		d.config.Log.WarnContext(ctx, "clone was never finished", "dataset", v.Dataset, "volume", v.ID)
+		return nil
 	case spec != nil:
 		m = mark{dataset: v.Dataset, filesystem: d.filesystemOf(spec.Profile), epoch: spec.Epoch, root: spec.Root}
 	case c.state == blank:
@@ -182,24 +189,11 @@ func wipe(f *os.File, at int64) error {
 
 // furnish puts into a new filesystem what makes it a head.
 func furnish(device string, m mark) error {
-	fs, err := mount.OpenDevice(device, m.filesystem, options(m.filesystem))
-	if err != nil {
-		return err
-	}
-	root, err := fs.Root()
-	if err != nil {
-		return errors.Join(err, fs.Close())
-	}
-	// The folder containers see is made first: whoever finds the record finds a whole head.
-	err = backend.MakeData(descriptor(root), m.root)
-	if err == nil {
-		err = writeRecord(root, record{Dataset: m.dataset, Epoch: m.epoch})
-	}
-	if err == nil {
-		err = unix.Syncfs(int(root.Fd()))
-	}
-	if err := errors.Join(err, root.Close(), fs.Close()); err != nil {
-		return fmt.Errorf("make the head on %s: %w", device, err)
-	}
-	return nil
+	return onRoot(device, m.filesystem, options(m.filesystem), func(root *os.File) error {
+		// The folder containers see is made first: whoever finds the record finds a whole head.
+		if err := backend.MakeData(descriptor(root), m.root); err != nil {
+			return err
+		}
+		return writeRecord(root, record{Dataset: m.dataset, Epoch: m.epoch})
+	})
 }

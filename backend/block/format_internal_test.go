@@ -46,7 +46,7 @@ func TestFormattingThatBrokeOffAnywhereIsFinished(t *testing.T) {
 							return err
 						}
 					}
-					return mark{dataset, filesystem, 3, asked}.write(f, body(size))
+					return mark{dataset, filesystem, 3, asked, false}.write(f, body(size))
 				})
 				driver := d.driver(t, filesystem)
 				_, err := d.Attach(t.Context(), d.Volume)
@@ -121,9 +121,9 @@ func TestWhatCarriesAnythingIsNeverFormatted(t *testing.T) {
 		"one byte of the last MiB":     poke(size-1<<20, "x"),
 		"the last byte":                poke(size-1, "x"),
 		"data whose head was wiped":    poke(body(size)/samples*30&^4095, "data"),
-		"another dataset's formatting": poke(body(size), mark{"0b1c2d3e-4f50-4000-8000-00000000000b", "ext4", 1, cluster.Root{}}.text()),
-		"a damaged mark":               poke(body(size), mark{dataset, "ext4", 1, cluster.Root{}}.text()[1:]),
-		"a mark of another epoch":      poke(body(size), mark{dataset, "ext4", 1, cluster.Root{}}.text()[:40]),
+		"another dataset's formatting": poke(body(size), mark{"0b1c2d3e-4f50-4000-8000-00000000000b", "ext4", 1, cluster.Root{}, false}.text()),
+		"a damaged mark":               poke(body(size), mark{dataset, "ext4", 1, cluster.Root{}, false}.text()[1:]),
+		"a mark of another epoch":      poke(body(size), mark{dataset, "ext4", 1, cluster.Root{}, false}.text()[:40]),
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDisk(t, size)

@@ -30,6 +30,11 @@ func (d *Driver) List(ctx context.Context) ([]cluster.Copy, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.learn(ctx) {
+		if known, err = d.listing.all(ctx); err != nil {
+			return nil, err
+		}
+	}
 	attached, err := d.store.Attached(ctx)
 	if err != nil {
 		return nil, err
@@ -57,7 +62,7 @@ func (d *Driver) List(ctx context.Context) ([]cluster.Copy, error) {
 
 // observe adds what the kernel has of a volume.
 func (d *Driver) observe(ctx context.Context, c *cluster.Copy, v backend.Volume, name string, table []mount.Entry) error {
-	c.Size = v.Size
+	c.Size, c.Snapshots = v.Size, snapshotsOf(v)
 	if name != "" {
 		device, err := filepath.EvalSymlinks(name)
 		if err != nil {

@@ -34,6 +34,7 @@ type listing struct {
 	unseen  map[cluster.DatasetID]bool           // made here, and in no listing yet
 	gone    map[cluster.DatasetID]backend.Volume // were in a listing, and are no more
 	absent  map[cluster.DatasetID]time.Time      // were looked for then, and were not in the store
+	doubted map[cluster.DatasetID]bool           // were attached since they were listed: their snapshots may be others
 	changes uint64
 	changed map[cluster.DatasetID]uint64 // when it was changed here last, counted in changes
 }
@@ -43,6 +44,7 @@ func newListing(store backend.Volumes, log *slog.Logger) *listing {
 		store: store, log: log, turn: make(chan struct{}, 1),
 		volumes: map[cluster.DatasetID][]backend.Volume{}, unseen: map[cluster.DatasetID]bool{},
 		gone: map[cluster.DatasetID]backend.Volume{}, absent: map[cluster.DatasetID]time.Time{}, changed: map[cluster.DatasetID]uint64{},
+		doubted: map[cluster.DatasetID]bool{},
 	}
 }
 
@@ -208,6 +210,7 @@ func (l *listing) take(all []backend.Volume, since uint64) {
 			delete(listed, id) // destroyed meanwhile
 		}
 	}
+	l.snapshotsSince(listed, since)
 	clear(l.changed)
 	l.volumes, l.read = listed, true
 }
@@ -231,6 +234,7 @@ func (l *listing) drop(id cluster.DatasetID) {
 	defer l.mu.Unlock()
 	delete(l.volumes, id)
 	delete(l.unseen, id)
+	delete(l.doubted, id)
 	l.touch(id)
 }
 
@@ -243,6 +247,7 @@ func (l *listing) missing(id cluster.DatasetID) {
 	}
 	delete(l.volumes, id)
 	delete(l.unseen, id)
+	delete(l.doubted, id)
 	l.touch(id)
 }
 

@@ -13,24 +13,33 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 )
 
-// mark says on a device that it is being formatted, for which dataset and how. It lies behind the filesystem and fits into
+// mark says on a device that it is being formatted, for which dataset and how, or made the dataset's from a clone of another. It lies behind the filesystem and fits into
 // one sector, which devices write whole or not at all.
 type mark struct {
 	dataset    cluster.DatasetID // empty: there is no mark
 	filesystem string
 	epoch      cluster.Epoch
 	root       cluster.Root
+	clone      bool
 }
 
 const (
 	usualMode  = "usual" // in place of no mode
 	markMagic  = "FLOCKER-FORMATTING"
+	cloneMagic = "FLOCKER-CLONING"
 	markLength = 512
 	markBlock  = 4096 // some devices write no less at once
 )
 
+func (m mark) magic() string {
+	if m.clone {
+		return cloneMagic
+	}
+	return markMagic
+}
+
 func (m mark) text() string {
-	said := fmt.Sprintf("%s %s %s %d %d %d %s", markMagic, m.dataset, m.filesystem, m.epoch, m.root.UID, m.root.GID, cmp.Or(m.root.Mode, usualMode))
+	said := fmt.Sprintf("%s %s %s %d %d %d %s", m.magic(), m.dataset, m.filesystem, m.epoch, m.root.UID, m.root.GID, cmp.Or(m.root.Mode, usualMode))
 	return fmt.Sprintf("%s %x\n", said, sha256.Sum256([]byte(said)))
 }
 
@@ -41,11 +50,11 @@ func readMark(f *os.File, at int64) (mark, error) {
 		return mark{}, fmt.Errorf("read the end of %s: %w", f.Name(), err)
 	}
 	text := string(bytes.TrimRight(data, "\x00"))
-	var m mark
-	if !strings.HasPrefix(text, markMagic+" ") {
+	m := mark{clone: strings.HasPrefix(text, cloneMagic+" ")}
+	if !strings.HasPrefix(text, m.magic()+" ") {
 		return mark{}, nil
 	}
-	_, err := fmt.Sscanf(text, markMagic+" %s %s %d %d %d %s", &m.dataset, &m.filesystem, &m.epoch, &m.root.UID, &m.root.GID, &m.root.Mode)
+	_, err := fmt.Sscanf(text, m.magic()+" %s %s %d %d %d %s", &m.dataset, &m.filesystem, &m.epoch, &m.root.UID, &m.root.GID, &m.root.Mode)
 	if m.root.Mode == usualMode {
 		m.root.Mode = ""
 	}

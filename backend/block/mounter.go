@@ -124,19 +124,21 @@ func (d *Driver) Flush(ctx context.Context, id cluster.DatasetID) error {
 // Released is shown by an exclusive open of the device: no mount namespace has it mounted, so that no file of it is open
 // or mapped anywhere, and nothing else in the kernel has laid claim to it.
 func (d *Driver) Released(ctx context.Context, id cluster.DatasetID, snapshot string) error {
-	if snapshot != "" {
-		return fmt.Errorf("compare with snapshot %s: %w", snapshot, backend.ErrUnsupported)
-	}
 	device, on, err := d.mounts(ctx, id)
 	switch {
 	case err != nil:
 		return err
 	case len(on) > 0:
 		return fmt.Errorf("%w: %s is mounted on %s", backend.ErrBusy, on[0].Source, on[0].Point)
+	case device == "" && snapshot != "":
+		return fmt.Errorf("compare with snapshot %s: %w", snapshot, backend.ErrNotAttached)
 	case device == "":
 		return nil
 	}
-	return d.unused(ctx, id, device)
+	if err := d.unused(ctx, id, device); err != nil || snapshot == "" {
+		return err
+	}
+	return d.unchanged(ctx, id, device, snapshot)
 }
 
 // mounts are those of a dataset's device in this mount namespace. Without a device there may be some of one that went

@@ -43,9 +43,10 @@ type Config struct {
 
 // Store is one machine's view of the folder.
 type Store struct {
-	root    string
-	machine string
-	changes sync.Map // a mutex for each volume that was attached or detached, by name
+	root     string
+	machine  string
+	unshared error    // why there are no snapshots
+	changes  sync.Map // a mutex for each volume that was attached or detached, by name
 }
 
 // Open makes what is missing in the folder, and refuses one of another cluster.
@@ -65,6 +66,9 @@ func Open(config Config) (*Store, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("folder of volumes: %w", err)
 		}
+	}
+	if err := s.try(); err != nil {
+		return nil, err
 	}
 	return s, s.claim(config.Cluster)
 }
@@ -142,11 +146,14 @@ func (s *Store) Destroy(_ context.Context, v backend.Volume) error {
 	machine, err := s.where(v)
 	switch {
 	case errors.Is(err, backend.ErrNotFound):
-		return nil
+		return s.forget(v.ID) // a crash may have left that
 	case err != nil:
 		return err
 	case machine != "":
 		return fmt.Errorf("volume %s: %w: attached to %s", v.ID, backend.ErrBusy, machine)
+	}
+	if err := s.forget(v.ID); err != nil {
+		return err
 	}
 	if err := os.Remove(s.dir(unattachedDir, v.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("destroy volume %s: %w", v.ID, err)

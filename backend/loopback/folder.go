@@ -40,6 +40,13 @@ func (s *Store) list() ([]backend.Volume, error) {
 			return nil, fmt.Errorf("list volumes in %s: %w", s.root, err)
 		}
 	}
+	for name, v := range found {
+		var err error
+		if v.Snapshots, err = s.snapshots(name); err != nil {
+			return nil, err
+		}
+		found[name] = v
+	}
 	return slices.SortedFunc(maps.Values(found), func(a, b backend.Volume) int { return cmp.Compare(a.ID, b.ID) }), nil
 }
 

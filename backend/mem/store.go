@@ -30,6 +30,7 @@ type stored struct {
 	backend.Volume
 	cluster string
 	devices map[string]string // by machine: an evicted one keeps a device with which nothing can be done
+	origin  string            // what it was cloned from
 }
 
 // defaultVolume is the size of a volume for which no size is asked.
@@ -57,7 +58,7 @@ func (s *Store) Tag(clusterID string, v backend.Volume) error {
 }
 
 func (s *Store) add(clusterID string, v backend.Volume) error {
-	s.volumes[v.ID] = &stored{v, clusterID, map[string]string{}}
+	s.volumes[v.ID] = &stored{Volume: v, cluster: clusterID, devices: map[string]string{}}
 	if s.dir == "" {
 		return nil
 	}
@@ -87,7 +88,7 @@ func (m *Machine) List(ctx context.Context) ([]backend.Volume, error) {
 	var all []backend.Volume
 	for _, v := range m.store.volumes {
 		if v.cluster == m.cluster {
-			all = append(all, v.Volume)
+			all = append(all, v.look())
 		}
 	}
 	slices.SortFunc(all, func(a, b backend.Volume) int { return cmp.Compare(a.ID, b.ID) })
@@ -103,9 +104,9 @@ func (m *Machine) Create(_ context.Context, spec backend.Spec) (backend.Volume, 
 			continue
 		}
 		if spec.Size != 0 && spec.Size != v.Size || spec.Profile != v.Profile {
-			return v.Volume, fmt.Errorf("volume %s: %w with %d bytes and profile %q", v.ID, backend.ErrExists, v.Size, v.Profile)
+			return v.look(), fmt.Errorf("volume %s: %w with %d bytes and profile %q", v.ID, backend.ErrExists, v.Size, v.Profile)
 		}
-		return v.Volume, nil
+		return v.look(), nil
 	}
 	m.store.made++
 	v := backend.Volume{
@@ -129,6 +130,11 @@ func (m *Machine) Destroy(_ context.Context, v backend.Volume) error {
 	delete(m.store.volumes, v.ID)
 	if m.store.dir == "" {
 		return nil
+	}
+	for _, s := range there.Snapshots {
+		if err := os.Remove(m.store.file(s.ID)); err != nil {
+			return err
+		}
 	}
 	return os.Remove(m.store.file(v.ID))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func (h *storeHarness) Foreign(t *testing.T) func() error {
 	}
 	return func() error {
 		all, err := h.store.Machine("", "machine-0").List(t.Context())
-		if err == nil && (len(all) != 1 || all[0] != nobodys) {
+		if err == nil && (len(all) != 1 || !reflect.DeepEqual(all[0], nobodys)) {
 			err = fmt.Errorf("foreign volumes = %+v; want %+v", all, nobodys)
 		}
 		return err

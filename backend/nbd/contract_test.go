@@ -29,7 +29,12 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	p := &pair{world: newWorld(t)}
+	return newPairOn(t, "")
+}
+
+func newPairOn(t *testing.T, filesystem string) *pair {
+	t.Helper()
+	p := &pair{world: newWorldOn(t, filesystem)}
 	for i := range p.ids {
 		p.ids[i], p.dirs[i] = cluster.NodeID(uuid.NewString()), p.devices()
 	}
@@ -108,4 +113,9 @@ func (p *pair) Layer(t *testing.T, store backend.Volumes, around ...backend.Arou
 
 func TestContract(t *testing.T) {
 	backendtest.RunVolumes(t, func(t *testing.T) backendtest.Store { return newPair(t) })
+}
+
+// A storage host whose filesystem shares blocks has snapshots.
+func TestContractWithSnapshots(t *testing.T) {
+	backendtest.RunVolumes(t, func(t *testing.T) backendtest.Store { return newPairOn(t, "xfs") })
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/flocker-project/flocker/backend"
+	"github.com/flocker-project/flocker/backend/backendtest"
 	"github.com/flocker-project/flocker/backend/nbd"
 	"github.com/flocker-project/flocker/backend/userdev"
 	"github.com/flocker-project/flocker/blockstore"
@@ -41,6 +42,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, "")
+}
+
+// newWorldOn has its volumes on a filesystem of their own, if one is named.
+func newWorldOn(t *testing.T, filesystem string) *world {
+	t.Helper()
 	runtest.Need(t, "nbdkit", "qemu-storage-daemon")
 	w := &world{t: t, dir: short(t), address: "127.0.0.1:0", hostID: cluster.NodeID(uuid.NewString())}
 	var err error
@@ -48,6 +55,13 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.host = w.credentials(w.hostID)
+	if filesystem != "" {
+		store := filepath.Join(w.dir, "store")
+		if err := os.Mkdir(store, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		backendtest.OnFilesystem(t, store, filesystem)
+	}
 	w.serve("this boot")
 	t.Cleanup(func() { w.end() })
 	return w

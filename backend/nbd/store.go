@@ -102,7 +102,7 @@ func (s *Store) List(ctx context.Context) ([]backend.Volume, error) {
 }
 
 func volume(v client.Volume) backend.Volume {
-	return backend.Volume{ID: v.ID, Dataset: v.Dataset, Size: v.Size, Profile: v.Profile, Machine: v.Machine}
+	return backend.Volume{ID: v.ID, Dataset: v.Dataset, Size: v.Size, Profile: v.Profile, Machine: v.Machine, Snapshots: snapshots(v)}
 }
 
 // Create asks the store, which makes one volume of a dataset only. All volumes of a block store are alike: what a profile chooses

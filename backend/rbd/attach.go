@@ -37,14 +37,14 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 	if device != "" || err != nil {
 		return device, err
 	}
-	h, err := s.attachable(ctx, v.ID)
+	m, h, err := s.attachable(ctx, v.ID)
 	if err != nil {
 		return "", err
 	}
 	if h != nil {
 		device, err := s.devices.Serving(string(id))
 		if err != nil || device != "" && s.isClient(id, h.client.id) {
-			return device, err
+			return device, errors.Join(err, s.finish(ctx, v.ID, id, m))
 		}
 	}
 	if err := s.endDevice(ctx, id); err != nil {
@@ -55,46 +55,57 @@ func (s *Store) Attach(ctx context.Context, v backend.Volume) (string, error) {
 			return "", err
 		}
 	}
-	spec, err := s.spec(v.ID, id)
+	spec, err := s.spec(v.ID, string(id))
 	if err != nil {
 		return "", err
 	}
-	return s.devices.Start(ctx, spec)
+	spec.Admit = func(ctx context.Context) error {
+		c, err := s.identify(ctx, v.ID, id)
+		if err != nil {
+			return err
+		}
+		return s.take(ctx, v.ID, s.attachment(c))
+	}
+	device, err = s.devices.Start(ctx, spec)
+	if err != nil {
+		return "", err
+	}
+	return device, s.finish(ctx, v.ID, id, m)
 }
 
-// attachable is this machine's own lock, if there is one, of an image that is ours and that no other has.
-func (s *Store) attachable(ctx context.Context, image string) (h *holder, err error) {
+// attachable is the mark of an image that is ours and that no other has, and this machine's own lock, if there is one.
+func (s *Store) attachable(ctx context.Context, image string) (m *mark, h *holder, err error) {
 	group, both := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.marked(both, image) })
+	group.Go(func() (err error) { m, err = s.marked(both, image); return err })
 	group.Go(func() (err error) {
 		h, err = s.holderOf(both, image)
 		return err
 	})
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if h != nil && h.machine != s.machine {
-		return nil, busy(image, h)
+		return nil, nil, busy(image, h)
 	}
-	return h, nil
+	return m, h, nil
 }
 
-// marked is ErrNotFound for an image that is not ours.
-func (s *Store) marked(ctx context.Context, image string) error {
+// marked is the mark of an image; ErrNotFound for one that is not ours.
+func (s *Store) marked(ctx context.Context, image string) (*mark, error) {
 	m, err := s.readMark(ctx, image)
 	if err == nil && m == nil {
-		return absent(image)
+		err = absent(image)
 	}
-	return err
+	return m, err
 }
 
 // spec lets QEMU open the image with the operator's configuration, and write down which client it is.
-func (s *Store) spec(image string, id cluster.DatasetID) (userdev.Spec, error) {
+func (s *Store) spec(image, id string) (userdev.Spec, error) {
 	conf, err := os.ReadFile(s.ceph.conf)
 	if err != nil {
 		return userdev.Spec{}, fmt.Errorf("configuration of Ceph: %w", err)
 	}
-	folder := s.devices.Folder(string(id))
+	folder := s.devices.Folder(id)
 	own := "\n[client." + s.ceph.user + "]\n"
 	if s.ceph.keyring != "" {
 		own += "keyring = " + s.ceph.keyring + "\n"
@@ -102,18 +113,11 @@ func (s *Store) spec(image string, id cluster.DatasetID) (userdev.Spec, error) {
 	own += "log_to_file = true\nlog_file = " + filepath.Join(folder, logFile) + "\ndebug_monc = 5/5\n"
 	own += "admin_socket =\nclient_mount_timeout = " + strconv.Itoa(int(answers.Seconds())) + "\n"
 	return userdev.Spec{
-		ID: string(id),
+		ID: id,
 		Blockdev: map[string]any{
 			"driver": "rbd", "pool": s.ceph.pool, "image": image, "user": s.ceph.user, "conf": filepath.Join(folder, confFile),
 		},
 		Files: map[string][]byte{confFile: append(conf, own...)},
-		Admit: func(ctx context.Context) error {
-			c, err := s.identify(ctx, image, id)
-			if err != nil {
-				return err
-			}
-			return s.take(ctx, image, s.attachment(c))
-		},
 	}, nil
 }
 
@@ -134,6 +138,9 @@ func (s *Store) Detach(ctx context.Context, v backend.Volume) error {
 		return nil
 	}
 	defer s.lock(id)()
+	if err := s.dropSource(ctx, id); err != nil {
+		return err
+	}
 	device, err := s.devices.Serving(string(id))
 	if err != nil {
 		return err
@@ -164,7 +171,7 @@ func (s *Store) Detach(ctx context.Context, v backend.Volume) error {
 
 // Attached asks the kernel.
 func (s *Store) Attached(context.Context) (map[string]string, error) {
-	devices, err := s.devices.Running()
+	devices, err := s.running()
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (s *Store) Create(ctx context.Context, spec backend.Spec) (backend.Volume, 
 	if size == 0 {
 		size = s.size
 	}
-	exists, err := s.create(ctx, image, size, s.choices(spec.Profile))
+	exists, err := s.create(ctx, image, func() (bool, error) { return s.createOnce(ctx, image, size, s.choices(spec.Profile)) })
 	if err != nil {
 		return backend.Volume{}, err
 	}
@@ -67,9 +67,9 @@ const (
 	again    = 200 * time.Millisecond
 )
 
-// create makes an image, or finds the one that exists.
-func (s *Store) create(ctx context.Context, image string, size int64, choices []string) (exists bool, err error) {
-	if exists, err := s.createOnce(ctx, image, size, choices); err != nil || !exists {
+// create makes an image, by what makes one or says that there is one, or finds the one that exists.
+func (s *Store) create(ctx context.Context, image string, once func() (bool, error)) (exists bool, err error) {
+	if exists, err := once(); err != nil || !exists {
 		return false, err
 	}
 	tick := time.NewTicker(again)
@@ -87,7 +87,7 @@ func (s *Store) create(ctx context.Context, image string, size int64, choices []
 	if err := s.remove(ctx, image); err != nil {
 		return false, err
 	}
-	return s.createOnce(ctx, image, size, choices)
+	return once()
 }
 
 func (s *Store) createOnce(ctx context.Context, image string, size int64, choices []string) (exists bool, err error) {
@@ -100,10 +100,6 @@ func (s *Store) createOnce(ctx context.Context, image string, size int64, choice
 }
 
 func (s *Store) sizeOf(ctx context.Context, image string) (int64, error) {
-	var info struct{ Size int64 }
-	err := s.ceph.rbdJSON(ctx, &info, "info", s.ceph.image(image))
-	if noImage(err) {
-		return 0, absent(image)
-	}
+	info, err := s.infoOf(ctx, image)
 	return info.Size, err
 }

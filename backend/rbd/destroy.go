@@ -46,10 +46,17 @@ func (s *Store) Destroy(ctx context.Context, v backend.Volume) error {
 // destroy removes an image that is locked for it. One that cannot be removed is given back by whom the lock is of.
 func (s *Store) destroy(ctx context.Context, image, words string) error {
 	err := s.remove(ctx, image)
-	if !refused(err) {
-		return err
+	if refused(err) { // because of its snapshots, mostly
+		if err = s.independent(ctx, image); err == nil {
+			err = s.remove(ctx, image)
+		}
 	}
-	err = busy(image, err)
+	switch {
+	case refused(err):
+		err = busy(image, err)
+	case !errors.Is(err, backend.ErrBusy):
+		return gone(err)
+	}
 	h, failed := s.holderOf(ctx, image)
 	if failed == nil && h != nil && h.ID == words {
 		failed = s.release(ctx, image, h)

@@ -15,7 +15,7 @@ func (s *Store) Grow(ctx context.Context, v backend.Volume, size int64) error {
 		return absent(v.ID)
 	}
 	defer s.lock(id)()
-	h, err := s.attachable(ctx, v.ID)
+	_, h, err := s.attachable(ctx, v.ID)
 	if err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (s *Store) Grow(ctx context.Context, v backend.Volume, size int64) error {
 		return err
 	}
 	if now < size {
-		if _, err := s.ceph.rbd(ctx, "resize", "--no-progress", "--size", inBytes(size), s.ceph.image(v.ID)); err != nil {
+		if err := s.resize(ctx, v.ID, size); err != nil {
 			return err
 		}
 	}
@@ -33,4 +33,9 @@ func (s *Store) Grow(ctx context.Context, v backend.Volume, size int64) error {
 		return err
 	}
 	return s.devices.Resize(ctx, string(id), max(size, now))
+}
+
+func (s *Store) resize(ctx context.Context, image string, size int64) error {
+	_, err := s.ceph.rbd(ctx, "resize", "--no-progress", "--size", inBytes(size), s.ceph.image(image))
+	return err
 }

@@ -16,24 +16,27 @@ import (
 
 // listed is an image, or a snapshot of one, in the pool's list.
 type listed struct {
-	Image    string
-	ID       string
-	Size     int64
-	Snapshot string
-	LockType string `json:"lock_type"`
+	Image      string
+	ID         string
+	Size       int64
+	Snapshot   string
+	SnapshotID uint64 `json:"snapshot_id"`
+	LockType   string `json:"lock_type"`
+
+	snapshots []backend.VolumeSnapshot // of an image
 }
 
 // atOnce bounds how many programs one listing runs.
 const atOnce = 4
 
-// List asks for the pool's images with their sizes, and then for what that does not tell: who has those that are locked, and the
+// List asks for the pool's images with their sizes and snapshots, and then for what that does not tell: who has those that are locked, and the
 // marks of those that were not seen before. Devices here of which the lock has gone are fenced; they end.
 func (s *Store) List(ctx context.Context) ([]backend.Volume, error) {
 	if err := s.devices.Strays(ctx); err != nil {
 		return nil, err
 	}
 	// Looked at before the store is asked: what is attached meanwhile is not taken for something that has ended.
-	running, err := s.devices.Running()
+	running, err := s.running()
 	if err != nil {
 		return nil, err
 	}
@@ -93,10 +96,25 @@ func (s *Store) images(ctx context.Context) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(l listed) bool {
+	snapshots := map[string][]listed{}
+	for _, l := range all {
+		if l.Snapshot != "" {
+			snapshots[l.Image] = append(snapshots[l.Image], l)
+		}
+	}
+	all = slices.DeleteFunc(all, func(l listed) bool {
 		_, ours := s.datasetOf(l.Image)
 		return !ours || l.Snapshot != ""
-	}), nil
+	})
+	for i, l := range all {
+		for _, one := range snapshots[l.Image] {
+			if taken, ours := volumeSnapshot(l.ID, one.SnapshotID, one.Snapshot); ours {
+				all[i].snapshots = append(all[i].snapshots, taken)
+			}
+		}
+		sortSnapshots(all[i].snapshots)
+	}
+	return all, nil
 }
 
 // look completes what the list says of an image. Nil is one that is not a volume of ours, or not any more.
@@ -105,7 +123,7 @@ func (s *Store) look(ctx context.Context, l listed) (*backend.Volume, uint64, er
 	if err != nil || m == nil {
 		return nil, 0, gone(err)
 	}
-	v := &backend.Volume{ID: l.Image, Dataset: m.Dataset, Size: l.Size, Profile: m.Profile}
+	v := &backend.Volume{ID: l.Image, Dataset: m.Dataset, Size: l.Size, Profile: m.Profile, Snapshots: l.snapshots}
 	if l.LockType == "" {
 		return v, 0, nil
 	}

@@ -5,6 +5,8 @@ package rbd
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"strings"
 
 	"github.com/flocker-project/flocker/cluster"
 )
@@ -17,6 +19,10 @@ type mark struct {
 	Cluster string            `json:"cluster"`
 	Dataset cluster.DatasetID `json:"dataset"`
 	Profile string            `json:"profile,omitempty"`
+	Origin  string            `json:"origin,omitempty"` // the snapshot of which it was cloned
+
+	// unfinished are the rollbacks that were begun and not ended: keys of the image's metadata, with the name of the snapshot.
+	unfinished map[string]string
 }
 
 // markOf reads an image's mark, once: Ceph's id of it is of no other image ever. Nil is an image without ours.
@@ -47,6 +53,8 @@ func (s *Store) readMark(ctx context.Context, image string) (*mark, error) {
 	if m.Cluster != s.cluster || s.imageOf(m.Dataset) != image {
 		return nil, nil // of another's, whose image was renamed or copied
 	}
+	maps.DeleteFunc(metadata, func(key, _ string) bool { return !strings.HasPrefix(key, rollbackKey) })
+	m.unfinished = metadata
 	return &m, nil
 }
 

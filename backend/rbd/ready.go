@@ -20,7 +20,7 @@ func (s *Store) Ready(ctx context.Context, v backend.Volume) error {
 		return absent(v.ID)
 	}
 	defer s.lock(id)()
-	spec, err := s.spec(v.ID, id)
+	spec, err := s.spec(v.ID, string(id))
 	if err != nil {
 		return err
 	}
@@ -44,14 +44,18 @@ func (s *Store) admitReady(ctx context.Context, v backend.Volume, id cluster.Dat
 	if !ready || err != nil {
 		return "", err
 	}
-	spec, err := s.spec(v.ID, id)
+	spec, err := s.spec(v.ID, string(id))
 	if err != nil {
 		return "", err
 	}
+	var m *mark
 	spec.Admit = func(ctx context.Context) error {
 		var c client
 		group, both := errgroup.WithContext(ctx)
-		group.Go(func() error { return s.marked(both, v.ID) })
+		group.Go(func() (err error) {
+			m, err = s.marked(both, v.ID)
+			return err
+		})
 		group.Go(func() (err error) {
 			c, err = s.identify(both, v.ID, id)
 			return err
@@ -65,5 +69,8 @@ func (s *Store) admitReady(ctx context.Context, v backend.Volume, id cluster.Dat
 	if errors.Is(err, backend.ErrBusy) {
 		return "", nil
 	}
-	return device, err
+	if err != nil {
+		return "", err
+	}
+	return device, s.finish(ctx, v.ID, id, m)
 }

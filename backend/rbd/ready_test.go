@@ -8,8 +8,6 @@ import (
 	"os"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/rbd"
 )
@@ -39,7 +37,7 @@ func TestMachineThatIsReadyHasNothingUntilItHasTheLock(t *testing.T) {
 	}
 	p.ready(two, v)
 	want := bytes.Repeat([]byte("written later "), 300)[:4096]
-	p.write(device, want)
+	p.write(device, string(want), 0)
 	p.detach(one, v)
 	if holder := p.holder(one, v); holder != "" {
 		t.Errorf("attached to %q; want none while a machine is only ready", holder)
@@ -53,18 +51,6 @@ func TestMachineThatIsReadyHasNothingUntilItHasTheLock(t *testing.T) {
 	}
 	p.detach(two, v)
 	p.destroy(one, v)
-}
-
-func (p *pair) write(device string, data []byte) {
-	p.t.Helper()
-	f, err := os.OpenFile(device, os.O_RDWR|unix.O_SYNC, 0)
-	if err == nil {
-		_, err = f.WriteAt(data, 0)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // What was made ready for nothing keeps nobody from removing the volume.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"testing"
 
 	"github.com/flocker-project/flocker/backend"
@@ -83,7 +84,7 @@ func TestWhatWasInterruptedIsFinished(t *testing.T) {
 		v := p.volume(one)
 		p.headless(v)
 		again, err := two.Create(t.Context(), backend.Spec{Dataset: v.Dataset, Size: v.Size})
-		if err != nil || again != v {
+		if err != nil || !reflect.DeepEqual(again, v) {
 			t.Errorf("Create = %+v, %v; want %+v", again, err, v)
 		}
 		p.destroy(two, v)
@@ -95,7 +96,7 @@ func TestWhatWasInterruptedIsFinished(t *testing.T) {
 			t.Errorf("Attach without a mark = %v; want %v", err, backend.ErrNotFound)
 		}
 		again, err := two.Create(t.Context(), backend.Spec{Dataset: v.Dataset, Size: v.Size})
-		if list, failed := one.List(t.Context()); err != nil || failed != nil || again != v || len(list) != 1 {
+		if list, failed := one.List(t.Context()); err != nil || failed != nil || !reflect.DeepEqual(again, v) || len(list) != 1 {
 			t.Errorf("Create = %+v, %v, List = %v, %v; want %+v", again, err, list, failed, v)
 		}
 		p.destroy(two, v)
@@ -110,7 +111,7 @@ func TestVolumeWithSnapshotsIsNotDestroyed(t *testing.T) {
 	if err := one.Destroy(t.Context(), v); !errors.Is(err, backend.ErrBusy) {
 		t.Errorf("Destroy = %v; want %v", err, backend.ErrBusy)
 	}
-	if list, err := one.List(t.Context()); err != nil || len(list) != 1 || list[0] != v {
+	if list, err := one.List(t.Context()); err != nil || len(list) != 1 || !reflect.DeepEqual(list[0], v) {
 		t.Errorf("List = %+v, %v; want %+v once", list, err, v)
 	}
 	p.attach(one, v) // it was given back

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/flocker-project/flocker/backend"
@@ -31,6 +32,8 @@ type Client struct {
 	host string
 	port string
 	http *http.Client
+
+	snapshots atomic.Pointer[error] // why there are none, as the store said last
 }
 
 // New makes a client of the store at host or host:port. config proves who asks, and accepts the store only.
@@ -115,6 +118,7 @@ func (c *Client) call(ctx context.Context, method, path string, question, answer
 		return fmt.Errorf("%w: %w", backend.ErrTemporary, err)
 	}
 	defer response.Body.Close()
+	c.heard(response)
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("%w: %s %s: %w", backend.ErrTemporary, method, path, err)

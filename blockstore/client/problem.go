@@ -41,6 +41,7 @@ func kinds() []kind {
 		{backend.ErrNotFound, "not-found", http.StatusNotFound},
 		{backend.ErrExists, "exists", http.StatusConflict},
 		{backend.ErrBusy, "busy", http.StatusConflict},
+		{backend.ErrNotAttached, "not-attached", http.StatusConflict},
 		{backend.ErrNoSpace, "no-space", http.StatusInsufficientStorage},
 		{backend.ErrUnsupported, "unsupported", http.StatusNotImplemented},
 		{cluster.ErrInvalid, "invalid", http.StatusUnprocessableEntity},

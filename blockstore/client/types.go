@@ -13,6 +13,7 @@ type Volume struct {
 	Profile    string            `json:"profile,omitempty"`
 	Machine    string            `json:"machine,omitempty"` // the node that has it attached
 	Attachment uint64            `json:"attachment"`        // how often it has been attached; each time has its own export
+	Snapshots  []Snapshot        `json:"snapshots,omitempty"`
 }
 
 // Spec is what a volume is made from.

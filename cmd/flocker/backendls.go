@@ -94,7 +94,7 @@ func (p printer) kinds(list []usedKind) error {
 	t := p.table("BACKEND", "MOVES", "SNAPSHOTS", "RESIZES", "FENCES", "NODES", "PROFILES", "WHAT IT IS")
 	for _, k := range list {
 		can := k.Capabilities
-		t.row(k.Name, movesBy(can), yes(can.Snapshots, false), yes(can.Resizes, k.Varies), yes(can.Fences, k.Varies), strings.Join(k.Nodes, " "), strings.Join(k.Profiles, " "), k.About)
+		t.row(k.Name, movesBy(can), snapshotsOf(can), yes(can.Resizes, k.Varies), yes(can.Fences, k.Varies), strings.Join(k.Nodes, " "), strings.Join(k.Profiles, " "), k.About)
 	}
 	return t.end()
 }
@@ -107,6 +107,14 @@ func movesBy(can cluster.Capabilities) string {
 		return "copy"
 	}
 	return ""
+}
+
+// snapshotsOf is whether there are snapshots, or why there are none.
+func snapshotsOf(can cluster.Capabilities) string {
+	if why := can.NoSnapshots; why != "" {
+		return why
+	}
+	return yes(can.Snapshots, false)
 }
 
 func yes(can, varies bool) string {
@@ -203,7 +211,7 @@ func (p printer) kind(k all.Kind) error {
 
 func capabilityRows(t table, can cluster.Capabilities, varies bool) {
 	t.row("Moves:", movesBy(can))
-	t.row("Snapshots:", yes(can.Snapshots, false))
+	t.row("Snapshots:", snapshotsOf(can))
 	t.row("Resizes:", yes(can.Resizes, varies))
 	t.row("Fences:", yes(can.Fences, varies))
 }

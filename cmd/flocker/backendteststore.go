@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -106,7 +106,7 @@ func (s *driverStore) Foreign(t contract.T) func() error {
 	})
 	return func() error {
 		all, err := others.List(t.Context())
-		if err == nil && !slices.Equal(all, []backend.Volume{theirs}) {
+		if err == nil && !reflect.DeepEqual(all, []backend.Volume{theirs}) {
 			err = fmt.Errorf("volumes of another cluster = %+v; want %+v", all, theirs)
 		}
 		return err

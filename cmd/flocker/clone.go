@@ -22,8 +22,8 @@ func datasetCloneCommand() *cobra.Command {
 		Use:   "clone DATASET NAME",
 		Short: "Make a new dataset of a dataset's content, or of what it was in a snapshot",
 		Long: `Make a new dataset of a dataset's content, or of what it was in a snapshot. It is there at once, shares on disk what neither of them
-changes, and depends on nothing. It keeps the limit and the metadata, and is made on a node that has the snapshot: the dataset's own, unless --node
-names another. For clones of several datasets of one application at one instant, take a snapshot with --application and clone each from it.`,
+changes, and depends on nothing. It keeps the limit and the metadata, and is made on a node that has the snapshot: the dataset's own, unless
+--node names another. On network storage that may be any. For clones of several datasets of one application at one instant, take a snapshot with --application and clone each from it.`,
 		Example: `  flocker dataset clone pgdata pgtest
   flocker dataset clone pgdata pgtest --from-snapshot monday --node node2`,
 		Args:              cobra.ExactArgs(2),

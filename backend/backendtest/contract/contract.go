@@ -43,33 +43,45 @@ func Volumes(t T, open func(t T) Store) {
 		name    string
 		test    func(T, Store)
 		devices bool
+		points  bool // of stores that have snapshots
 	}{
-		{"Names", testNames, false},
-		{"Lifecycle", testVolumeLife, false},
-		{"Attach", testVolumeAttach, false},
-		{"Foreign", testForeignVolumes, false},
-		{"Race", testVolumeRace, false},
-		{"Many", testManyVolumes, false},
-		{"LostAnswers", testVolumeLostAnswers, false},
-		{"Evict", testVolumeEvict, false},
-		{"Devices", testDevices, true},
-		{"Nodes", testNodes, true},
-		{"NodesReady", testNodesReady, true},
-		{"NodesFolder", testNodesFolder, true},
-		{"NodesEpochs", testNodesEpochs, true},
-		{"NodesRefuse", testNodesRefuse, true},
-		{"NodesTampered", testNodesTampered, true},
-		{"NodesAfterCrashes", testNodesAfterCrashes, true},
-		{"NodesAndSlowStores", testNodesAndSlowStores, true},
-		{"Idle", testIdle, true},
-		{"NodesEvict", testNodesEvict, true},
-		{"NodesGrow", testNodesGrow, true},
+		{"Names", testNames, false, false},
+		{"Lifecycle", testVolumeLife, false, false},
+		{"Attach", testVolumeAttach, false, false},
+		{"Foreign", testForeignVolumes, false, false},
+		{"Race", testVolumeRace, false, false},
+		{"Many", testManyVolumes, false, false},
+		{"LostAnswers", testVolumeLostAnswers, false, false},
+		{"Evict", testVolumeEvict, false, false},
+		{"Snapshots", testVolumeSnapshots, false, true},
+		{"SnapshotClones", testVolumeClones, false, true},
+		{"SnapshotsLost", testVolumeSnapshotsLost, false, true},
+		{"Devices", testDevices, true, false},
+		{"SnapshotDevices", testSnapshotDevices, true, true},
+		{"SnapshotInstants", testSnapshotInstants, true, true},
+		{"Nodes", testNodes, true, false},
+		{"NodesReady", testNodesReady, true, false},
+		{"NodesFolder", testNodesFolder, true, false},
+		{"NodesEpochs", testNodesEpochs, true, false},
+		{"NodesRefuse", testNodesRefuse, true, false},
+		{"NodesTampered", testNodesTampered, true, false},
+		{"NodesAfterCrashes", testNodesAfterCrashes, true, false},
+		{"NodesAndSlowStores", testNodesAndSlowStores, true, false},
+		{"Idle", testIdle, true, false},
+		{"NodesEvict", testNodesEvict, true, false},
+		{"NodesGrow", testNodesGrow, true, false},
+		{"NodesSnapshots", testNodesSnapshots, true, true},
+		{"NodesSnapshotsReverts", testNodesReverts, true, true},
+		{"NodesSnapshotsMove", testNodesSnapshotsMove, true, true},
 	}
 	for _, part := range parts {
 		t.Run(part.name, func(t T) {
 			s := open(t)
 			if part.devices && s.Layer(t, s.Machine(t, 0)) == nil {
 				t.Skip("this store's devices have nothing behind them")
+			}
+			if part.points {
+				snapshotting(t, s.Machine(t, 0))
 			}
 			part.test(t, s)
 		})

@@ -285,8 +285,12 @@ func testNodes(t T, s Store) {
 		evicter, fences := backend.VolumesAs[backend.Evicter](s.Machine(t, 0))
 		fences = fences && evicter.Fences()
 		_, grows := backend.VolumesAs[backend.Grower](s.Machine(t, 0))
-		if can := n.Abilities(); can.Fences != fences || can.Resizes != grows || !can.Attaches || can.Replicates {
-			t.Errorf("Abilities = %+v; want those of the store: fences %v, grows %v", can, fences, grows)
+		snapshotter, snapshots := backend.VolumesAs[backend.VolumeSnapshotter](s.Machine(t, 0))
+		snapshots = snapshots && snapshotter.CanSnapshot() == nil
+		_, reverts := backend.VolumesAs[backend.VolumeReverter](s.Machine(t, 0))
+		can := n.Abilities()
+		if can.Fences != fences || can.Resizes != grows || can.Snapshots != snapshots || can.Reverts != (snapshots && reverts) || !can.Attaches || can.Replicates {
+			t.Errorf("Abilities = %+v; want those of the store: fences %v, grows %v, snapshots %v", can, fences, grows, snapshots)
 		}
 		if name, err := s.Machine(t, 0).Machine(t.Context()); err != nil || n.Machine() != name {
 			t.Errorf("Machine = %q; want %q, %v", n.Machine(), name, err)
@@ -383,7 +387,7 @@ func testNodesRefuse(t T, s Store) {
 		n := nodeOf(t, s, 0)
 		id := n.mounted()
 		n.refused("Released", n.Released(t.Context(), id, ""), backend.ErrBusy)
-		n.refused("Released since a snapshot", n.Released(t.Context(), id, backend.Lineage{Epoch: 1}.Name()), backend.ErrUnsupported)
+		n.refused("Released since a snapshot", n.Released(t.Context(), id, backend.Lineage{Epoch: 1}.Name()), backend.ErrBusy)
 		n.refused("Detach", n.Detach(t.Context(), id), backend.ErrBusy)
 		f, err := os.Open(filepath.Join(n.path(id), backend.DataDir, "first"))
 		n.must(err)

@@ -5,6 +5,7 @@ package contract
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -138,7 +139,7 @@ func testVolumeLife(t T, s Store) {
 			t.Errorf("Create = %+v; want a detached volume of %d bytes", v, m.Smallest())
 		}
 		for _, on := range []backend.Volumes{m.a, m.b, s.Machine(t, 0)} {
-			if got := m.listed(on, v.Dataset); len(got) != 1 || got[0] != v {
+			if got := m.listed(on, v.Dataset); len(got) != 1 || !reflect.DeepEqual(got[0], v) {
 				t.Errorf("List = %+v; want %+v", got, v)
 			}
 		}
@@ -425,7 +426,7 @@ func testVolumeLostAnswers(t T, s Store) {
 				v, err = a.Create(t.Context(), backend.Spec{Dataset: id, Size: m.Smallest()})
 				return err
 			})
-			if got := m.listed(m.b, id); len(got) != 1 || got[0] != v {
+			if got := m.listed(m.b, id); len(got) != 1 || !reflect.DeepEqual(got[0], v) {
 				t.Fatalf("List = %+v; want %+v", got, v)
 			}
 			again(func() error {
