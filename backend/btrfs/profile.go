@@ -39,19 +39,29 @@ func (d *Driver) setProfile(subvolume, profile string) error {
 	return nil
 }
 
-// tryProfiles makes a folder of each profile and removes it: what it can compress with, only the kernel knows.
+// tryProfiles makes a folder of each profile and removes it: what it can compress with, only the kernel knows. A pool that is full is used as it
+// is, or nothing on it could start any more.
 func (d *Driver) tryProfiles() error {
 	var errs []error
 	for _, p := range d.Profiles() {
-		place := d.dir(incomingDir, rand.Text())
-		if err := os.Mkdir(place, 0o700); err != nil {
-			return fmt.Errorf("try profile %s: %w", p.Name, sentinel(err))
+		err := d.tryProfile(p)
+		if errors.Is(err, backend.ErrNoSpace) {
+			d.log.Warn("the pool is too full to try what profiles choose", "pool", d.root, "error", err)
+			err = nil
 		}
-		err := d.setProfile(place, p.Name)
-		if errors.Is(err, unix.EINVAL) {
-			err = &cluster.FieldError{Field: "profiles." + p.Name + ".compression", Problem: "this kernel's btrfs cannot compress with " + p.Options["compression"]}
-		}
-		errs = append(errs, err, os.Remove(place))
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func (d *Driver) tryProfile(p cluster.Profile) error {
+	place := d.dir(incomingDir, rand.Text())
+	if err := os.Mkdir(place, 0o700); err != nil {
+		return fmt.Errorf("try profile %s: %w", p.Name, sentinel(err))
+	}
+	err := d.setProfile(place, p.Name)
+	if errors.Is(err, unix.EINVAL) {
+		err = &cluster.FieldError{Field: "profiles." + p.Name + ".compression", Problem: "this kernel's btrfs cannot compress with " + p.Options["compression"]}
+	}
+	return errors.Join(err, os.Remove(place))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/btrfs"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/internal/run"
 )
 
 // compressed says whether all that a file holds is stored compressed.
@@ -115,5 +116,32 @@ func TestAProfileThatThisKernelCannotHaveIsRefusedAtTheStart(t *testing.T) {
 	}
 	if err := (backend.Profiles{"fast": {"nodatacow": "on"}}).Check(btrfs.ProfileOptions()); len(cluster.FieldErrors(err)) != 1 {
 		t.Errorf("Check of nodatacow = %v; want a refusal", err)
+	}
+}
+
+// What runs on a full pool has to start again after a boot.
+func TestAFullPoolOpensWithProfilesThatCannotBeTried(t *testing.T) {
+	h := newPool(t, 256<<20)
+	path := filepath.Join(h.config.Mount, "theirs")
+	commands := func(all ...[]string) {
+		t.Helper()
+		for _, words := range all {
+			if err := run.Command(t.Context(), "btrfs", words...).Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	commands([]string{"subvolume", "create", path}, []string{"quota", "enable", path})
+	config := btrfs.Config{Path: path}
+	if err := open(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	commands([]string{"qgroup", "limit", "4096", path}, []string{"filesystem", "sync", path})
+	if err := os.Mkdir(filepath.Join(path, "more"), 0o700); !errors.Is(err, unix.EDQUOT) {
+		t.Fatalf("Mkdir = %v; want a full pool", err)
+	}
+	config.Profiles = backend.Profiles{"bronze": {"compression": "zstd"}}
+	if err := open(t, config).Close(); err != nil {
+		t.Error(err)
 	}
 }

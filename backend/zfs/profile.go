@@ -90,6 +90,10 @@ func (d *Driver) tryProfiles(ctx context.Context) error {
 	for _, p := range d.profiles.List() {
 		for _, name := range slices.Sorted(maps.Keys(p.Options)) {
 			err := d.set(ctx, d.incoming(), name, p.Options[name])
+			if errors.Is(err, backend.ErrNoSpace) { // it is used as it is, or nothing on it could start any more
+				d.log.WarnContext(ctx, "the pool is too full to try what profiles choose", "profile", p.Name, "error", err)
+				continue
+			}
 			if failure, said := errors.AsType[*run.Error](err); said {
 				err = &cluster.FieldError{
 					Field:   "profiles." + p.Name + "." + name,
