@@ -20,8 +20,17 @@ var ErrNotShared = errors.New("its filesystem cannot share blocks between files,
 // probed is how much of a file is shared to see whether that can be.
 const probed = 64 << 10
 
-// Shares is ErrNotShared where files in a folder cannot share blocks. It is tried, with two files that have no name.
-func Shares(dir string) error {
+// Shares tries whether files in a folder can share blocks, with two that have no name. The reason is nil where they can, and ErrNotShared
+// where they cannot; in a folder without room it says that, which is no error: what is there has to go on.
+func Shares(dir string) (reason, err error) {
+	err = tryShare(dir)
+	if errors.Is(err, ErrNotShared) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return err, nil
+	}
+	return nil, err
+}
+
+func tryShare(dir string) error {
 	from, err := nameless(dir)
 	if err != nil {
 		return err
@@ -67,7 +76,15 @@ const compared = 64 << 10
 
 // SameContent compares what two files hold, passing over where neither has anything; beyond the end of one there are zeros.
 func SameContent(a, b *os.File) (bool, error) {
-	for at := min(dataFrom(a, 0), dataFrom(b, 0)); at < math.MaxInt64; at = min(dataFrom(a, at+compared), dataFrom(b, at+compared)) {
+	for at := int64(0); ; at += compared {
+		one, err1 := dataFrom(a, at)
+		other, err2 := dataFrom(b, at)
+		if err := errors.Join(err1, err2); err != nil {
+			return false, err
+		}
+		if at = min(one, other); at == math.MaxInt64 {
+			return true, nil
+		}
 		x, y := make([]byte, compared), make([]byte, compared)
 		if _, err := a.ReadAt(x, at); err != nil && !errors.Is(err, io.EOF) {
 			return false, fmt.Errorf("compare %s with %s: %w", a.Name(), b.Name(), err)
@@ -79,16 +96,18 @@ func SameContent(a, b *os.File) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
 }
 
-// dataFrom is where a file has something at or after a place, math.MaxInt64 where it has nothing.
-func dataFrom(f *os.File, at int64) int64 {
+// dataFrom is where a file has something at or after a place, math.MaxInt64 where it has nothing (ENXIO, see lseek(2)).
+func dataFrom(f *os.File, at int64) (int64, error) {
 	data, err := unix.Seek(int(f.Fd()), at, unix.SEEK_DATA)
-	if err != nil {
-		return math.MaxInt64
+	if errors.Is(err, unix.ENXIO) {
+		return math.MaxInt64, nil
 	}
-	return data
+	if err != nil {
+		return 0, fmt.Errorf("look for what %s holds: %w", f.Name(), err)
+	}
+	return data, nil
 }
 
 // SameFiles is SameContent of two paths.

@@ -25,9 +25,9 @@ func (s *Store) CanSnapshot() error { return s.unshared }
 
 // try looks whether files in the folder can share blocks.
 func (s *Store) try() error {
-	err := mount.Shares(s.dir(unattachedDir))
-	if errors.Is(err, mount.ErrNotShared) {
-		s.unshared, err = fmt.Errorf("%w: %w", backend.ErrUnsupported, err), nil
+	reason, err := mount.Shares(s.dir(unattachedDir))
+	if reason != nil {
+		s.unshared = fmt.Errorf("%w: %w", backend.ErrUnsupported, reason)
 	}
 	return err
 }
