@@ -48,8 +48,10 @@ type hearing interface {
 	confining
 }
 
-// confining lets applications be heard only as long as the control service says so.
+// confining keeps applications from being heard without the control service's word, or from nodes that they were taken over from.
 type confining interface {
+	// Pin fixes the places of applications on other nodes, by the nodes' addresses, or here.
+	Pin(ctx context.Context, places map[netip.Addr]netip.Addr) error
 	Confine(ctx context.Context, addrs []netip.Addr) error
 	Confined(ctx context.Context) ([]netip.Addr, error)
 	Ask(ctx context.Context, limit time.Duration) error
@@ -130,6 +132,7 @@ type Agent struct {
 	member chan struct{} // closed once this node has joined
 
 	// Of the loop alone.
+	pins   pins
 	joined network.Fabric   // the cluster network that this node is part of; none once the runtime was away
 	names  map[string]named // what each holder was told
 
@@ -162,6 +165,7 @@ func New(c Config) *Agent {
 	a.expose = &exposure{agent: a}
 	a.unreachable = &unreachable{agent: a, wake: converge.NewWaker()}
 	a.term = &term{agent: a, wake: converge.NewWaker()}
+	a.pins.agent = a
 	a.mover = &migrate.Node{
 		ID: c.Node, Store: a, Peers: c.Peers, Streams: c.Streams,
 		Pools: c.Pools, Engine: c.Engine, Network: c.Network, Exposer: a.expose, Notes: c.Notes,

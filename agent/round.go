@@ -58,6 +58,9 @@ func (a *Agent) round(ctx context.Context) error {
 			a.Log.Error("lead ports to applications", "error", err)
 			a.joined = network.Fabric{}
 		}
+		if err := a.pins.settle(ctx, desired); err != nil {
+			a.Log.Error("fix the places of applications that were taken over", "error", err)
+		}
 		a.tellNames(ctx, desired)
 	}
 	for _, s := range steps {

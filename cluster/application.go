@@ -30,8 +30,11 @@ type Application struct {
 	// The control service gives it; what a request says is not looked at.
 	Address string `json:"address,omitempty"`
 	Node    NodeID `json:"node"`
-	Move    MoveID `json:"move,omitempty"`
-	Deleted bool   `json:"deleted,omitempty"`
+	// Former are the nodes that it was taken over from and that have not been heard to have given it up: what they say for it is not
+	// listened to. The control service keeps them; what a request says is not looked at.
+	Former  []NodeID `json:"former,omitempty"`
+	Move    MoveID   `json:"move,omitempty"`
+	Deleted bool     `json:"deleted,omitempty"`
 	// Revision is the store's revision of this record; the store sets it.
 	Revision Revision `json:"revision,omitempty"`
 }

@@ -13,7 +13,7 @@ import (
 // need no new container. Placement, restart policy, hooks, fail-over and published
 // (external) ports are not part of it, since they change without a new container.
 func (a Application) SpecHash() string {
-	a.Node, a.Move, a.Deleted, a.Revision = "", "", false, 0
+	a.Node, a.Former, a.Move, a.Deleted, a.Revision = "", nil, "", false, 0
 	a.Restart, a.Hooks, a.Health, a.ReadyWhenRunning, a.FailOver = RestartPolicy{}, Hooks{}, nil, false, nil
 	ports := make([]Port, len(a.Ports))
 	for i, p := range a.Ports {

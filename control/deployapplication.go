@@ -18,7 +18,7 @@ func (p *deployment) planApplication(ctx context.Context, a cluster.Application)
 		return err
 	}
 	there, exists := p.draft.applications[a.Name]
-	a.Move, a.Deleted, a.Revision, a.Address = "", false, 0, there.Address
+	a.Move, a.Deleted, a.Revision, a.Address, a.Former = "", false, 0, there.Address, there.Former
 	if a.Restart.Name == "" {
 		a.Restart.Name = cluster.RestartNever
 	}

@@ -22,6 +22,9 @@ func (s *Service) FailOverRound(ctx context.Context) error {
 	return s.roundOf(ctx, &successor{service: s})
 }
 
+// FormerRound is what a control process does for nodes that applications were taken over from when it starts.
+func (s *Service) FormerRound(ctx context.Context) error { return s.roundOf(ctx, &formers{service: s}) }
+
 func (s *Service) roundOf(ctx context.Context, f follower) error {
 	if _, err := s.store.Read(ctx, func(tx *store.Tx) error { return f.read(ctx, tx) }); err != nil {
 		return err

@@ -61,7 +61,7 @@ func (s *Service) failOver(ctx context.Context, by string, r api.FailOverRequest
 		}
 		for _, name := range apps {
 			a := d.applications[name]
-			a.Node = to.ID
+			a.Node, a.Former = to.ID, left(a, d.nodes[from], to.ID)
 			if err := d.putApplication(a); err != nil {
 				return err
 			}

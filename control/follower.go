@@ -26,11 +26,11 @@ type follower interface {
 	elapsed()                     // the pause
 }
 
-// Tend carries out what is to happen by itself: snapshot schedules and fail-overs. Every control process does so. It returns only when
+// Tend carries out what is to happen by itself: snapshot schedules, fail-overs, and what ends after one. Every control process does so. It returns only when
 // ctx ends.
 func (s *Service) Tend(ctx context.Context) error {
 	for {
-		err := s.tend(ctx, []follower{&scheduler{service: s}, &successor{service: s}})
+		err := s.tend(ctx, []follower{&scheduler{service: s}, &successor{service: s}, &formers{service: s}})
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -32,7 +32,7 @@ var question = make([]byte, macLength)
 func (n *Network) Confine(_ context.Context, addrs []netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := changeConfined(fresh(confinedSet, 0, addrs)...); err != nil {
+	if err := changeSome(fresh(confinedSet, 0, addrs)...); err != nil {
 		return fmt.Errorf("confine %v: %w", addrs, err)
 	}
 	return nil
@@ -57,7 +57,7 @@ func (n *Network) Ask(_ context.Context, limit time.Duration) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	asked := elements{family: unix.NFPROTO_BRIDGE, set: askedSet, keys: [][]byte{question}, limit: limit}
-	if err := changeConfined(elements{family: unix.NFPROTO_BRIDGE, set: askedSet, away: true, all: true}, asked); err != nil {
+	if err := changeSome(elements{family: unix.NFPROTO_BRIDGE, set: askedSet, away: true, all: true}, asked); err != nil {
 		return fmt.Errorf("ask whom to allow: %w", err)
 	}
 	return nil
@@ -73,7 +73,7 @@ func (n *Network) Allow(_ context.Context, addrs []netip.Addr, limit time.Durati
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	asked := elements{family: unix.NFPROTO_BRIDGE, set: askedSet, keys: [][]byte{question}, away: true}
-	err := changeConfined(append([]elements{asked}, fresh(allowedSet, limit, addrs)...)...)
+	err := changeSome(append([]elements{asked}, fresh(allowedSet, limit, addrs)...)...)
 	if errors.Is(err, unix.ENOENT) {
 		err = ErrLate
 	}
@@ -92,7 +92,8 @@ func fresh(set string, limit time.Duration, addrs []netip.Addr) []elements {
 	return []elements{{family: unix.NFPROTO_BRIDGE, set: set, away: true, all: true}, members}
 }
 
-func changeConfined(changes ...elements) error {
+// changeSome leaves out changes of nothing.
+func changeSome(changes ...elements) error {
 	return changeElements(slices.DeleteFunc(changes, func(c elements) bool { return !c.all && len(c.keys) == 0 }))
 }
 

@@ -20,7 +20,7 @@ func (n *Network) ensureShut(ctx context.Context, bridge netlink.Link, f Fabric)
 		return err
 	}
 	return n.ensureTable(ctx, nft, append(holdChains(bridge, f), shutChains(bridge, f)...),
-		append(confinedSets(), &knftables.Set{Name: liveSet, Type: "ether_addr"}, heldAddresses())...)
+		append(confinedSets(), pinnedAddresses(), &knftables.Set{Name: liveSet, Type: "ether_addr"}, heldAddresses())...)
 }
 
 // shutChains know applications by the part of their hardware address that the subnet fixes: not every kernel can name the bridge here,
@@ -45,7 +45,7 @@ func shutChains(bridge netlink.Link, f Fabric) []chain {
 		{name: "own", rules: standInRules(f)},
 		{
 			name: "prerouting", kind: knftables.FilterType, hook: knftables.PreroutingHook, priority: "-200",
-			rules: []string{fmt.Sprintf("iifname %q jump service", tunnelName), fmt.Sprintf("iifname != %q jump from", tunnelName), "jump hold"},
+			rules: []string{pinnedRule(), fmt.Sprintf("iifname %q jump service", tunnelName), fmt.Sprintf("iifname != %q jump from", tunnelName), "jump hold"},
 		},
 		{
 			name: "postrouting", kind: knftables.FilterType, hook: knftables.PostroutingHook, priority: "-200",

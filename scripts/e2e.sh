@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 as_built
 export FLOCKER_E2E=1
 
-export on_a_service='^TestAgentDies$/cutting:released|^TestFailOverOfAVolume$'
+export on_a_service='^TestAgentDies$/cutting:released|^TestFailOverOfAVolume$|^TestFrozenNodeIsShutOut$'
 
 both() {
 	local status=0

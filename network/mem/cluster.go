@@ -40,6 +40,7 @@ func (n *Network) Leave(ctx context.Context) error {
 // leave forgets what a member knows. The lock is held.
 func (n *Network) leave() {
 	n.fabric, n.live, n.held, n.terms = network.Fabric{}, map[netip.Addr]bool{}, map[netip.Addr]bool{}, terms{}
+	n.pinned = nil
 }
 
 // Live makes the applications that are heard from this node exactly these.

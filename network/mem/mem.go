@@ -39,6 +39,7 @@ type Network struct {
 	live      map[netip.Addr]bool
 	held      map[netip.Addr]bool
 	terms     terms
+	pinned    map[netip.Addr]netip.Addr
 }
 
 // New is a node's network after boot.

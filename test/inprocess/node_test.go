@@ -234,7 +234,8 @@ func (n *node) found(app string) (container.Found, bool) {
 // open is the truth about whether traffic passes between the running application and anyone.
 func (n *node) open(app string) bool {
 	f, here := n.found(app)
-	return here && n.engine.Running(app) && n.net.Gate(f.Netns) && n.net.MayBeHeard(netip.MustParseAddr(f.Address))
+	addr, err := netip.ParseAddr(f.Address) // one that starts between two looks had none at the first
+	return here && err == nil && n.engine.Running(app) && n.net.Gate(f.Netns) && n.net.MayBeHeard(addr)
 }
 
 // heard is whether a client that uses the application's published port gets an answer from this node.

@@ -83,6 +83,9 @@ func (w *world) unrest(s api.Status) string {
 		if k == nil || k.State != cluster.ContainerRunning || !k.GateOpen || !k.Ready || len(a.Elsewhere) > 0 {
 			return a.Name + " does not serve at one place"
 		}
+		if len(a.Former) > 0 {
+			return a.Name + " is kept from nodes that are back"
+		}
 	}
 	return w.leftovers(s)
 }
@@ -123,6 +126,9 @@ func (w *world) leftovers(s api.Status) string {
 			if c, _ := n.copyOf(d.ID); c.Head != (n.id == d.Owner) || c.Scratch != "" {
 				return fmt.Sprintf("dataset %s on %s: %+v", d.Name, n.name, c)
 			}
+		}
+		if fixed := n.net.Pinned(); len(fixed) > 0 {
+			return fmt.Sprintf("%s has the places of %v fixed", n.name, fixed)
 		}
 		if noted, err := n.notes(); err != nil || len(noted) > 0 {
 			return fmt.Sprintf("%s has notes of hand-overs: %v %v", n.name, noted, err)
