@@ -31,3 +31,6 @@ func (s *Service) roundOf(ctx context.Context, f follower) error {
 	}
 	return f.round(ctx)
 }
+
+// Succeed takes one application over.
+func (s *Service) Succeed(ctx context.Context, name string) error { return s.succeed(ctx, name) }

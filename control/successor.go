@@ -141,8 +141,11 @@ func (u *successor) round(ctx context.Context) error {
 // succeed takes an application over from a node that is not heard, with all that shares its datasets, to the first node that may have it.
 func (s *Service) succeed(ctx context.Context, name string) error {
 	r, nodes, err := s.successors(ctx, name)
+	if errors.Is(err, errHeard) || errors.Is(err, cluster.ErrNotFound) { // taken over with another, or removed, meanwhile
+		return nil
+	}
 	if err != nil {
-		return ignoreNotFound(err) // removed meanwhile
+		return err
 	}
 	if len(nodes) == 0 {
 		return fmt.Errorf("no other node is alive: %w", cluster.ErrPrecondition)
@@ -159,6 +162,9 @@ func (s *Service) succeed(ctx context.Context, name string) error {
 	return errors.Join(reasons...)
 }
 
+// errHeard says that the application is where it is heard.
+var errHeard = errors.New("its node is heard")
+
 // successors are the nodes that may take an application over, the best first: with the newest replicas, then with the fewest applications.
 func (s *Service) successors(ctx context.Context, name string) (r api.FailOverRequest, nodes []cluster.Node, err error) {
 	_, err = s.store.Read(ctx, func(tx *store.Tx) error {
@@ -169,6 +175,9 @@ func (s *Service) successors(ctx context.Context, name string) (r api.FailOverRe
 		apps, sets, err := d.group(name, "")
 		if err != nil {
 			return err
+		}
+		if _, heard := d.sessions[d.applications[name].Node]; heard {
+			return errHeard
 		}
 		r = api.FailOverRequest{Application: name, MaxLoss: d.leastLoss(apps)}
 		if sets, err = d.replicated(ctx, d.applications[name].Node, sets); err != nil {

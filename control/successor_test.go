@@ -303,3 +303,19 @@ func TestRenewProlongsTheSession(t *testing.T) {
 	_, err := s.service.Renew(t.Context(), s.actors["b"].id, api.RenewRequest{Session: s.actors["b"].session})
 	wantError(t, err, cluster.ErrPrecondition) // the other's has ended
 }
+
+// Of applications that share data the others go with the first, and nobody is told that they cannot be.
+func TestApplicationsThatShareDataAreTakenOverTogether(t *testing.T) {
+	t.Parallel()
+	l := newLost(t)
+	other := l.app
+	other.Name, other.Volumes = "reader", slices.Clone(l.app.Volumes)
+	other.Volumes[0].ReadOnly = true
+	l.put(other)
+	l.seen.Confined = append(l.seen.Confined, "reader")
+	l.goes()
+	l.at("c")
+	if err := l.service.Succeed(t.Context(), "reader"); err != nil {
+		t.Errorf("of the second one: %v", err)
+	}
+}
