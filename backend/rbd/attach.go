@@ -116,6 +116,8 @@ func (s *Store) spec(image, id string) (userdev.Spec, error) {
 		ID: id,
 		Blockdev: map[string]any{
 			"driver": "rbd", "pool": s.ceph.pool, "image": image, "user": s.ceph.user, "conf": filepath.Join(folder, confFile),
+			// Without librbd's own cache: a write that it has taken in is answered before the store has said that we are shut out.
+			"cache": map[string]any{"direct": true},
 		},
 		Files: map[string][]byte{confFile: append(conf, own...)},
 	}, nil

@@ -273,6 +273,38 @@ func TestWritesOfAFrozenMachineNeverReachTheVolume(t *testing.T) {
 	p.destroy(one, v)
 }
 
+// A write that nobody has flushed yet is not answered by an evicted machine either: what only its memory takes in would be told to a later
+// flush, or to nobody.
+func TestAnEvictedMachineAnswersNoWrite(t *testing.T) {
+	p := newPair(t)
+	one, two := p.machines()
+	v := p.volume(one)
+	device := p.attach(one, v)
+	f, err := os.OpenFile(device, os.O_WRONLY|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(3) {
+		if _, err := f.WriteAt(alignedBlock(0xaa), n*grain); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	p.evict(two, v, p.names[0])
+	for n := range int64(20) {
+		if _, err := f.WriteAt(alignedBlock(0xbb), n*grain); err == nil {
+			t.Errorf("write %d was answered", n)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Log(err)
+	}
+	p.detach(one, v)
+	p.destroy(one, v)
+}
+
 // alignedBlock is memory that direct I/O takes.
 func alignedBlock(fill byte) []byte {
 	raw := make([]byte, 2*grain)
