@@ -20,6 +20,9 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 		born(observed, s)
 	case CloneVolume:
 		born(observed, CreateVolume{Dataset: s.Dataset, Backend: desired.Datasets[s.Dataset].Backend, Size: s.Size, Epoch: s.Epoch})
+	case CopyFiles:
+		born(observed, CreateVolume{Dataset: s.Dataset, Backend: s.Backend, Size: s.Size, Epoch: s.Epoch})
+		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Mounted = "/flocker/" + string(s.Dataset) })
 	case Attach:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
 	case Detach:
