@@ -196,7 +196,7 @@ func same(t *testing.T, from, to string) {
 func TestEverythingIsCopied(t *testing.T) {
 	for _, c := range [][2]string{{"btrfs", "ext4"}, {"ext4", "btrfs"}, {"btrfs", "xfs"}, {"xfs", "ext4"}, {"ext4", "ext4"}} {
 		t.Run(c[0]+" to "+c[1], func(t *testing.T) {
-			from, to := filesystem(t, c[0], disk), filesystem(t, c[1], 320<<20)
+			from, to := filesystem(t, c[0], 320<<20), filesystem(t, c[1], 320<<20)
 			furnish(t, from)
 			last := filecopy.State{}
 			must(t, filecopy.Copy(t.Context(), from, to, func(s filecopy.State) error { last = s; return nil }))
