@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -36,7 +37,7 @@ the same at once. "flocker dataset inspect NAME" shows how far it is; removing N
 			}
 			d, err := c.CopyDataset(ctx, args[0], r)
 			if err == nil && !noWait {
-				d, err = awaitBirth(ctx, c, d, timeout)
+				d, err = awaitBirth(ctx, c, d, timeout, p.copyProgress())
 			}
 			if err != nil {
 				return err
@@ -60,4 +61,19 @@ the same at once. "flocker dataset inspect NAME" shows how far it is; removing N
 	completeFlag(cmd, "node", nodeNames)
 	completeFlag(cmd, "profile", profileNames(&r.Node, &r.Backend))
 	return cmd
+}
+
+// tellCopy is how often people are told how far a copy is.
+const tellCopy = 10 * time.Second
+
+// copyProgress tells people how far a copy is, or what it waits for, now and then.
+func (p printer) copyProgress() func(api.DatasetInfo) error {
+	last := time.Now()
+	return func(d api.DatasetInfo) error {
+		if p.json || len(d.Pending) == 0 || time.Since(last) < tellCopy {
+			return nil
+		}
+		last = time.Now()
+		return p.say("dataset %s: %s", cmp.Or(d.Name, string(d.ID)), d.Pending[0].Reason)
+	}
 }
