@@ -45,7 +45,7 @@ func (a *Agent) copyFiles(ctx context.Context, s plan.CopyFiles) error {
 		return nil
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("copy dataset %s to %s: %w", s.From, s.Dataset, err)
 	}
 	a.Log.Info("dataset copied", "dataset", s.Dataset, "from", s.From, "backend", s.Backend, "duration", time.Since(began))
 	return to.SetEpoch(ctx, s.Dataset, s.Epoch, "")
@@ -61,6 +61,10 @@ const tellEvery = time.Second
 func (a *Agent) copying(s plan.CopyFiles) func(filecopy.State) error {
 	var last time.Time
 	return func(state filecopy.State) error {
+		if s.Size > 0 && state.Total > s.Size {
+			return fmt.Errorf("its files are %s, and its limit is %s; remove it, and copy with a larger one (--size): %w",
+				cluster.FormatSize(state.Total), cluster.FormatSize(s.Size), backend.ErrNoSpace)
+		}
 		if time.Since(last) < tellEvery {
 			return nil
 		}

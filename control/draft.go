@@ -190,10 +190,6 @@ func (d *draft) checkVolumes(a cluster.Application) error {
 		if !ok || s.Deleted {
 			return fmt.Errorf("%s: dataset %q: %w", field, v.Dataset, cluster.ErrNotFound)
 		}
-		if s.CopyFor != "" {
-			_, err := d.dataset(string(s.ID))
-			return fmt.Errorf("%s: %w", field, err)
-		}
 		if s.Owner != a.Node {
 			return fmt.Errorf("%s: dataset %s is on node %s, the application is to run on node %s; move the dataset there first: %w",
 				field, s.Name, d.nodes[s.Owner].Name, d.nodes[a.Node].Name, cluster.ErrConflict)

@@ -112,6 +112,21 @@ func TestACopyBetweenBackEnds(t *testing.T) {
 	}
 }
 
+// Of a volume that nobody has read since the agent started it is not known whether it is whole.
+func TestAVolumeOfWhichTheEpochIsNotReadCountsAsHalfCopied(t *testing.T) {
+	s := copyingOut()
+	s.there(0, "")
+	s.change("d3", func(d *cluster.Dataset, _ *cluster.Copy) { d.Snapshots = []cluster.KeptSnapshot{{ID: "k", Name: "k"}} })
+	take := plan.TakeSnapshot{Dataset: "d3", ID: "k", Epoch: 2, Serial: 1}
+	if plan.Permit(s.d, s.o, take) {
+		t.Error("a snapshot may be taken of it")
+	}
+	s.change("d3", func(d *cluster.Dataset, _ *cluster.Copy) { d.Born = true })
+	if !plan.Permit(s.d, s.o, take) {
+		t.Error("and not of one that was born")
+	}
+}
+
 // What is half copied nobody mounts, starts on, or takes a snapshot of, whoever asks.
 func TestAHalfMadeCopyIsNobodysToUse(t *testing.T) {
 	for epoch, permitted := range map[cluster.Epoch]bool{cluster.HalfEpoch: false, 2: true} {

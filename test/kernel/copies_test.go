@@ -56,6 +56,7 @@ volumes: [{dataset: postgres-copy, mountpoint: /var/lib/postgresql/data}]
 	if got := s.inside(home, "pgcopy", "psql", "-U", "postgres", "-Atc", "select count(*) from pgbench_accounts"); got != "400000" {
 		t.Errorf("the copy has %s accounts; want 400000", got)
 	}
+	s.copiesBack(home)
 	var left []api.DatasetInfo
 	s.must(s.JSON(s.ctx, &left, "dataset", "ls"))
 	for _, d := range left {
@@ -63,6 +64,34 @@ volumes: [{dataset: postgres-copy, mountpoint: /var/lib/postgresql/data}]
 			t.Errorf("%s is left, with snapshots %+v", d.Name, d.Snapshots)
 		}
 	}
+}
+
+// copiesBack copies what is in network storage, with a server on it, to the nodes' own, where that storage takes snapshots.
+func (s *stage) copiesBack(node string) {
+	s.T.Helper()
+	var of api.DatasetInfo
+	s.must(s.JSON(s.ctx, &of, "dataset", "inspect", "postgres-data"))
+	var all []api.NodeInfo
+	s.must(s.JSON(s.ctx, &all, "node", "ls"))
+	if can := all[0].Further[sharedEnd].Capabilities; !can.Snapshots {
+		said := s.refused("dataset", "copy", "postgres-copy", "back", "--backend", of.Backend)
+		if can.NoSnapshots == "" || !strings.Contains(said, can.NoSnapshots) {
+			s.T.Errorf("storage that takes no snapshots (%q) refuses a copy with %s", can.NoSnapshots, said)
+		}
+		s.T.Logf("not copied back: %s", said)
+		return
+	}
+	var d cluster.Dataset
+	s.must(s.JSON(s.ctx, &d, "dataset", "copy", "postgres-copy", "back", "--backend", of.Backend))
+	s.settled()
+	look := "cd %s/data && find . -type f ! -path './pg_wal/*' -name '[0-9]*' -path './base/*' | wc -l; stat -c %u:%g:%a .; cat PG_VERSION"
+	was := s.onNode(node, strings.ReplaceAll(look, "%s", "/flocker/"+string(of.ID)))
+	if is := s.onNode(node, strings.ReplaceAll(look, "%s", "/flocker/"+string(d.ID))); is != was {
+		s.T.Errorf("what was copied back is %s; what it was once copied from %s", is, was)
+	}
+	_, err := s.Flocker(s.ctx, "dataset", "rm", "back")
+	s.must(err)
+	s.settled()
 }
 
 // killWhileCopying kills the agent once files are being copied.
