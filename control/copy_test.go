@@ -175,6 +175,9 @@ func TestACopyIsBornWhenItIsWhole(t *testing.T) {
 			t.Errorf("%s: %v; want a conflict", what, err)
 		}
 	}
+	if err := second(s.service.DeleteSnapshot(t.Context(), "test", "db", string(d.Origin.Snapshot))); !strings.Contains(err.Error(), "dataset copy is being copied from it") {
+		t.Errorf("the end of its snapshot is refused with %v", err)
+	}
 	half.Epoch = d.Epoch
 	s.with("a", db, source, half)
 	if got := s.dataset("copy"); !got.Born || got.Path != "/flocker/half" || !s.dataset(string(via.ID)).Deleted {
