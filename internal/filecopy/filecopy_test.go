@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,7 @@ func filesystem(t *testing.T, kind string, size int64) string {
 	must(t, os.Truncate(file, size))
 	must(t, run.Command(t.Context(), "mkfs."+kind, "-q", file).Run())
 	must(t, run.Command(t.Context(), "mount", "-o", "loop", file, point).Run())
-	t.Cleanup(func() { must(t, run.Command(context.Background(), "umount", point).Run()) })
+	t.Cleanup(func() { must(t, run.Command(context.WithoutCancel(t.Context()), "umount", point).Run()) })
 	folder := filepath.Join(point, "data")
 	must(t, os.Mkdir(folder, 0o755))
 	return folder
@@ -86,10 +87,10 @@ func furnish(t *testing.T, root string) {
 	n := int64(0)
 	var paths []string
 	must(t, filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error { paths = append(paths, path); return err }))
-	for i := len(paths) - 1; i >= 0; i-- {
+	for _, path := range slices.Backward(paths) {
 		n++
 		ts := []unix.Timespec{{Sec: 1e9 + n, Nsec: 100 + n}, {Sec: 1.1e9 + n, Nsec: 123456000 + n}}
-		must(t, unix.UtimesNanoAt(unix.AT_FDCWD, paths[i], ts, unix.AT_SYMLINK_NOFOLLOW))
+		must(t, unix.UtimesNanoAt(unix.AT_FDCWD, path, ts, unix.AT_SYMLINK_NOFOLLOW))
 	}
 }
 

@@ -138,8 +138,14 @@ func TestAHalfMadeCopyIsNobodysToUse(t *testing.T) {
 		t.Error("an application runs on a half-made copy")
 	}
 	for what, ask := range map[string]func() error{
-		"a move of it":           func() error { _, err := w.user.CreateMove(t.Context(), api.MoveRequest{Dataset: "copy", Node: "node2"}); return err },
-		"a move of what uses it": func() error { _, err := w.user.CreateMove(t.Context(), api.MoveRequest{Application: "reader", Node: "node2"}); return err },
+		"a move of it": func() error {
+			_, err := w.user.CreateMove(t.Context(), api.MoveRequest{Dataset: "copy", Node: "node2"})
+			return err
+		},
+		"a move of what uses it": func() error {
+			_, err := w.user.CreateMove(t.Context(), api.MoveRequest{Application: "reader", Node: "node2"})
+			return err
+		},
 		"the removal of its source": func() error {
 			_, err := w.user.DeleteDataset(t.Context(), string(d.Origin.Via))
 			return err
@@ -148,7 +154,10 @@ func TestAHalfMadeCopyIsNobodysToUse(t *testing.T) {
 			_, err := w.user.CreateSnapshots(t.Context(), api.SnapshotRequest{Dataset: string(d.Origin.Via)})
 			return err
 		},
-		"the removal of the snapshot": func() error { _, err := w.user.DeleteSnapshot(t.Context(), "db-0", string(d.Origin.Snapshot)); return err },
+		"the removal of the snapshot": func() error {
+			_, err := w.user.DeleteSnapshot(t.Context(), "db-0", string(d.Origin.Snapshot))
+			return err
+		},
 	} {
 		if err := ask(); !errors.Is(err, cluster.ErrConflict) {
 			t.Errorf("%s: %v; want a conflict", what, err)
