@@ -21,6 +21,7 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 	"github.com/flocker-project/flocker/converge"
+	"github.com/flocker-project/flocker/internal/filecopy"
 	"github.com/flocker-project/flocker/migrate"
 	"github.com/flocker-project/flocker/network"
 	"github.com/flocker-project/flocker/transfer"
@@ -106,6 +107,8 @@ type Config struct {
 	Streams *transfer.Dialer
 	// Checks, where set, looks for what the storage needs on this node; it is told what each back end said of itself.
 	Checks func(ctx context.Context, held backend.Contents) []api.Check
+	// Copy makes a folder on one filesystem what a folder on another is; filecopy.Copy does.
+	Copy func(ctx context.Context, from, to string, told func(filecopy.State) error) error
 	// Fault, where set, is called at the named points of a move; drills end the process there.
 	Fault func(point string)
 	Log   *slog.Logger

@@ -170,6 +170,8 @@ func (a *Agent) do(ctx context.Context, s plan.Step) error {
 	case plan.CreateVolume, plan.CloneVolume, plan.MakeHead, plan.Attach, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead,
 		plan.DestroyCopy, plan.Resize, plan.PruneSnapshot:
 		return a.doStorage(ctx, s)
+	case plan.CopyFiles:
+		return a.copyFiles(ctx, s)
 	case plan.TakeSnapshot, plan.TakeTogether, plan.Revert:
 		return a.doSnapshot(ctx, s)
 	case plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer,

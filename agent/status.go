@@ -19,13 +19,14 @@ type statuses struct {
 	failed  map[string]cluster.Status
 	pauses  converge.Backoff
 	waits   map[string]cluster.Status
+	under   map[string]cluster.Status // steps under way that say how far they are
 	blindTo *cluster.Status
 	last    api.ObservedReport
 	known   bool
 }
 
 func newStatuses() *statuses {
-	return &statuses{failed: map[string]cluster.Status{}, waits: map[string]cluster.Status{}}
+	return &statuses{failed: map[string]cluster.Status{}, waits: map[string]cluster.Status{}, under: map[string]cluster.Status{}}
 }
 
 // planned takes in the reasons to wait, except for what is running, and forgets failures
@@ -75,6 +76,7 @@ func (s *statuses) done(step plan.Step, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	object := step.Object()
+	delete(s.under, object)
 	if err == nil {
 		delete(s.failed, object)
 		if start, ok := step.(plan.StartContainer); ok && start.Restart {
@@ -91,6 +93,18 @@ func (s *statuses) done(step plan.Step, err error) {
 	st.Reason = err.Error()
 	st.Failures, _ = s.pauses.Failed(object)
 	s.failed[object] = st
+}
+
+// progress says how far a step is that takes long.
+func (s *statuses) progress(step plan.Step, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st, again := s.under[step.Object()]
+	if !again {
+		st.Since = time.Now()
+	}
+	st.Step, st.Reason = step.Kind(), text
+	s.under[step.Object()] = st
 }
 
 func (s *statuses) blind(err error) {
@@ -114,6 +128,7 @@ func (s *statuses) read() map[string]cluster.Status {
 	defer s.mu.Unlock()
 	all := maps.Clone(s.waits)
 	maps.Copy(all, s.failed)
+	maps.Copy(all, s.under)
 	if s.blindTo != nil {
 		all[cluster.StatusOfNode] = *s.blindTo
 	}

@@ -109,6 +109,11 @@ func (c *Client) DeleteDataset(ctx context.Context, ref string) (cluster.Dataset
 	return send[cluster.Dataset](ctx, c, http.MethodDelete, nil, false, "datasets", ref)
 }
 
+// CopyDataset makes a new dataset of another's files, in another back end.
+func (c *Client) CopyDataset(ctx context.Context, ref string, r CopyRequest) (cluster.Dataset, error) {
+	return send[cluster.Dataset](ctx, c, http.MethodPost, r, false, "datasets", ref, "copies")
+}
+
 // CloneDataset makes a new dataset of another's content.
 func (c *Client) CloneDataset(ctx context.Context, ref string, r CloneRequest) (cluster.Dataset, error) {
 	return send[cluster.Dataset](ctx, c, http.MethodPost, r, false, "datasets", ref, "clones")

@@ -33,6 +33,17 @@ type CloneRequest struct {
 	Metadata map[string]string `json:"metadata,omitempty" doc:"beside that of the dataset"`
 }
 
+// CopyRequest asks for a new dataset in another back end, with the files that a dataset has, or had in a snapshot.
+type CopyRequest struct {
+	Name     string            `json:"name" doc:"the copy's, unique in the cluster"`
+	Backend  string            `json:"backend" doc:"another back end of the node that owns the dataset"`
+	Snapshot string            `json:"snapshot,omitempty" doc:"name or UUID; when empty one is taken, and goes when the copy is whole"`
+	Node     string            `json:"node,omitempty" doc:"the dataset's owner, the only one that can make it; that one when empty"`
+	Size     int64             `json:"size,omitempty" doc:"bytes; when 0 the dataset's limit, and where it has none and the back end needs one, twice what is in use, at least 1 GiB"`
+	Profile  string            `json:"profile,omitempty" doc:"a profile of the back end; none when empty, whatever the dataset has"`
+	Metadata map[string]string `json:"metadata,omitempty" doc:"beside that of the dataset"`
+}
+
 // DatasetInfo is a dataset with what the nodes see of it.
 type DatasetInfo struct {
 	cluster.Dataset
@@ -58,5 +69,11 @@ type datasets interface {
 	GetDataset(ctx context.Context, ref string) (DatasetInfo, error)
 	ChangeDataset(ctx context.Context, by, ref string, c DatasetChange) (cluster.Dataset, error)
 	DeleteDataset(ctx context.Context, by, ref string) (cluster.Dataset, error)
+	clones
+}
+
+// clones makes datasets of datasets.
+type clones interface {
 	CloneDataset(ctx context.Context, by, ref string, r CloneRequest) (cluster.Dataset, error)
+	CopyDataset(ctx context.Context, by, ref string, r CopyRequest) (cluster.Dataset, error)
 }

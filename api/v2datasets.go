@@ -46,4 +46,12 @@ func (v *v2) registerDatasets() {
 		) (cluster.Dataset, error) {
 			return v.Datasets.CloneDataset(ctx, by(ctx), in.Dataset, in.Body)
 		})
+	register(v, route{method: http.MethodPost, path: one + "/copies", id: "copy-dataset", summary: "Make a new dataset of a dataset's files, in another back end", tag: tag, role: pki.RoleOperate, status: http.StatusCreated},
+		func(ctx context.Context, in *struct {
+			Dataset string `path:"dataset" doc:"UUID or name"`
+			Body    CopyRequest
+		},
+		) (cluster.Dataset, error) {
+			return v.Datasets.CopyDataset(ctx, by(ctx), in.Dataset, in.Body)
+		})
 }

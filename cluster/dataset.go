@@ -31,6 +31,8 @@ type Dataset struct {
 	Rollback *Rollback `json:"rollback,omitempty"`
 	// Origin is the snapshot that the dataset was made from; nil where it began empty.
 	Origin *Origin `json:"origin,omitempty"`
+	// CopyFor is the copy in another back end for which alone the dataset was made: its files come from here.
+	CopyFor DatasetID `json:"copy_for,omitempty"`
 
 	Deleted bool      `json:"deleted,omitempty"` // a request that names it asked for its destruction
 	Created time.Time `json:"created,omitzero"`

@@ -46,7 +46,19 @@ type Origin struct {
 	Snapshot SnapshotID `json:"snapshot"`
 	// Temporary says that the snapshot was taken for the clone alone, and goes when that is born.
 	Temporary bool `json:"temporary,omitempty"`
+	// Via is the clone of the snapshot, in the snapshot's own back end, of which the files are copied; empty where storage clones.
+	Via DatasetID `json:"via,omitempty"`
 }
+
+// HalfEpoch is what the data of a copy carries while its files are not all there. Its record begins with the epoch after it, which is
+// written on the data when it is whole, in one step.
+const HalfEpoch Epoch = 1
+
+// ByFiles says whether the dataset's first copy is made file by file, from another back end.
+func (d Dataset) ByFiles() bool { return d.Origin != nil && d.Origin.Via != "" }
+
+// Half says whether a copy of the dataset is not known to have all its files. An epoch that was not read yet is no proof.
+func (d Dataset) Half(c Copy) bool { return d.ByFiles() && !d.Born && c.Epoch <= HalfEpoch }
 
 // Kept finds a snapshot of the dataset by id, also one that is being removed.
 func (d Dataset) Kept(id SnapshotID) (KeptSnapshot, bool) {

@@ -148,15 +148,27 @@ func (d *draft) mayClone(ctx context.Context, n cluster.Dataset, on cluster.Node
 func (d *draft) noClones(of cluster.DatasetID, id cluster.SnapshotID) error {
 	for _, c := range sortedKeys(d.datasets) {
 		n := d.datasets[c]
-		if o := n.Origin; o != nil && o.Dataset == of && (id == "" || o.Snapshot == id) && !n.Born && !n.Deleted {
-			return fmt.Errorf("dataset %s is being cloned from it; try again: %w", n.Name, cluster.ErrConflict)
+		if o := n.Origin; o != nil && n.CopyFor == "" && o.Dataset == of && (id == "" || o.Snapshot == id) && !n.Born && !n.Deleted {
+			return fmt.Errorf("dataset %s is being %s from it; try again: %w", n.Name, madeAs(n), cluster.ErrConflict)
 		}
 	}
 	return nil
 }
 
-// cloneMade lets the snapshot go that was taken for a clone alone, which is made or no longer wanted.
+func madeAs(n cluster.Dataset) string {
+	if n.ByFiles() {
+		return "copied"
+	}
+	return "cloned"
+}
+
+// cloneMade lets go what was made for a clone alone, which is made or no longer wanted: a snapshot, and what a copy's files come from.
 func cloneMade(ctx context.Context, sets *records, n cluster.Dataset) error {
+	if n.ByFiles() {
+		if err := dropSource(ctx, sets, n); err != nil {
+			return err
+		}
+	}
 	if n.Origin == nil || !n.Origin.Temporary {
 		return nil
 	}

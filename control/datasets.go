@@ -86,7 +86,7 @@ func (s *Service) addDataset(ctx context.Context, d *draft, n cluster.Dataset) (
 	n.Name = firstOf(n.Name, n.Metadata["name"], string(n.ID))
 	n.Epoch, n.Created = 1, s.now()
 	n.Move, n.Born, n.Adopt, n.Eviction, n.Deleted = "", false, "", cluster.Eviction{}, false
-	n.Snapshots, n.Rollback, n.Origin = nil, nil, nil
+	n.Snapshots, n.Rollback, n.Origin, n.CopyFor = nil, nil, nil, ""
 	if err := n.Validate(); err != nil {
 		return n, err
 	}
@@ -155,6 +155,9 @@ func (s *Service) ChangeDataset(ctx context.Context, by, ref string, c api.Datas
 
 // mayResize refuses a limit that the owner's storage cannot have, by what is known of it. What changes afterwards its agent finds out.
 func (d *draft) mayResize(ctx context.Context, n cluster.Dataset) error {
+	if n.ByFiles() && !n.Born {
+		return fmt.Errorf("it is being copied from another back end; try again when it is whole: %w", cluster.ErrConflict)
+	}
 	storage, c, err := d.stored(ctx, n)
 	if err != nil || !n.Born {
 		return err

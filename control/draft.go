@@ -114,8 +114,17 @@ func nodeNames(nodes map[cluster.NodeID]cluster.Node) string {
 	return strings.Join(names[:min(len(names), 20)], ", ")
 }
 
-// dataset finds a dataset by UUID or name; deleted ones only by UUID.
+// dataset finds a dataset by UUID or name; deleted ones only by UUID. One that serves a copy alone is nobody's to use or to change.
 func (d *draft) dataset(ref string) (cluster.Dataset, error) {
+	n, err := d.find(ref)
+	if err == nil && n.CopyFor != "" {
+		return n, fmt.Errorf("dataset %s is only there for dataset %s to be copied from, and goes when that is whole or removed: %w",
+			n.Name, firstOf(d.datasets[n.CopyFor].Name, string(n.CopyFor)), cluster.ErrConflict)
+	}
+	return n, err
+}
+
+func (d *draft) find(ref string) (cluster.Dataset, error) {
 	if s, ok := d.datasets[cluster.DatasetID(strings.ToLower(ref))]; ok {
 		return s, nil
 	}

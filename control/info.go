@@ -29,7 +29,7 @@ func (s *Service) GetDataset(ctx context.Context, ref string) (api.DatasetInfo, 
 		return api.DatasetInfo{}, err
 	}
 	d := draft{datasets: w.datasets}
-	n, err := d.dataset(ref)
+	n, err := d.find(ref)
 	if err != nil {
 		return api.DatasetInfo{}, err
 	}
@@ -196,7 +196,7 @@ func (w *world) datasetInfo(d cluster.Dataset) api.DatasetInfo {
 			continue
 		}
 		info.Copies = slices.Insert(info.Copies, 0, ci)
-		if w.node(id).Alive() {
+		if w.node(id).Alive() && !d.Half(c) {
 			info.Path = c.Mounted
 		}
 	}
@@ -217,6 +217,8 @@ func (w *world) datasetWaits(d cluster.Dataset, info api.DatasetInfo) []api.Pend
 		return wait("it is being destroyed on every node that has a copy")
 	case !owner.Alive():
 		return wait("node %s, which owns it, is not alive", owner.Name)
+	case d.ByFiles() && !d.Born:
+		return wait("node %s is to copy its files", owner.Name)
 	case !d.Born && len(info.Copies) == 0:
 		return wait("node %s is to make it", owner.Name)
 	case info.Path == "" && d.Move == "":

@@ -139,6 +139,9 @@ func (d *draft) movable(ctx context.Context, apps []string, sets []cluster.Datas
 		if n.Deleted {
 			return "", fmt.Errorf("dataset %s is deleted: %w", n.Name, cluster.ErrConflict)
 		}
+		if n.ByFiles() && !n.Born {
+			return "", fmt.Errorf("dataset %s is being copied from another back end; try again when it is whole: %w", n.Name, cluster.ErrConflict)
+		}
 		if err := d.idle(ctx, "dataset "+n.Name, n.Move); err != nil {
 			return "", err
 		}

@@ -28,8 +28,8 @@ func (s *Service) Observe(ctx context.Context, node cluster.NodeID, r api.Observ
 		return fmt.Errorf("take in the report of node %s: %w", node, err)
 	}
 	for len(changes) > 0 {
-		// Each part may read and write a dataset's record too.
-		n := min(len(changes), max(1, s.store.MaxOps()/2-2))
+		// Each part may read and write a dataset's record too, and a copy that is whole lets its source go.
+		n := min(len(changes), max(1, s.store.MaxOps()/2-4))
 		if err := s.writeObserved(ctx, node, r, changes[:n]); err != nil {
 			return fmt.Errorf("take in the report of node %s: %w", node, err)
 		}
@@ -185,7 +185,7 @@ func birth(ctx context.Context, sets *records, node cluster.NodeID, c cluster.Co
 	}
 	adopted := (d.Adopt != "" || d.Eviction != cluster.Eviction{}) && c.Epoch == d.Epoch
 	gone := func(k cluster.KeptSnapshot) bool { return k.Removed && (k.Taken == nil || !c.Held(*k.Taken)) }
-	if err != nil || d.Owner != node || (d.Born && !adopted && !slices.ContainsFunc(d.Snapshots, gone)) {
+	if err != nil || d.Owner != node || d.Half(c) || (d.Born && !adopted && !slices.ContainsFunc(d.Snapshots, gone)) {
 		return err
 	}
 	d = d.WithoutSnapshots(gone)

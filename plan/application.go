@@ -192,6 +192,8 @@ func (v view) unusable(id cluster.DatasetID) string {
 		return fmt.Sprintf("dataset %s is owned by %s", id, v.name(d.Owner))
 	case d.Rollback != nil:
 		return fmt.Sprintf("dataset %s is being rolled back", id)
+	case d.Half(c):
+		return fmt.Sprintf("dataset %s is being copied from another back end", id)
 	case !c.Head || c.Mounted == "" || c.Scratch != "" || c.Epoch != d.Epoch || stale(d, c) != "":
 		return fmt.Sprintf("dataset %s is not mounted yet", id)
 	}

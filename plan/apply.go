@@ -20,6 +20,8 @@ func Apply(desired cluster.Desired, observed cluster.Observed, step Step) cluste
 		born(observed, s)
 	case CloneVolume:
 		born(observed, CreateVolume{Dataset: s.Dataset, Backend: desired.Datasets[s.Dataset].Backend, Size: s.Size, Epoch: s.Epoch})
+	case CopyFiles:
+		copied(observed, s)
 	case Attach:
 		onCopy(observed, s.Dataset, func(c *cluster.Copy) { c.Head, c.Device, c.Holder = true, "device", "" })
 	case Detach:
@@ -94,6 +96,11 @@ func born(o cluster.Observed, s CreateVolume) {
 		c.Volume, c.Device = string(s.Dataset), "device"
 	}
 	o.Copies[s.Dataset] = c
+}
+
+func copied(o cluster.Observed, s CopyFiles) {
+	born(o, CreateVolume{Dataset: s.Dataset, Backend: s.Backend, Size: s.Size, Epoch: s.Epoch})
+	onCopy(o, s.Dataset, func(c *cluster.Copy) { c.Mounted = "/flocker/" + string(s.Dataset) })
 }
 
 func mapOf[K comparable, V any](m map[K]V) map[K]V {

@@ -32,6 +32,8 @@ func (v view) take(d cluster.Dataset, c cluster.Copy) Step {
 	switch {
 	case !d.Born && !c.Head:
 		return v.bear(d, c)
+	case d.Half(c):
+		return v.copyFiles(d)
 	case c.Volume == "":
 		return wait("its volume is not in the store; it is not made anew")
 	case c.Device == "" && (v.fencedMachine(d.Backend, c.Holder) || v.evictable(d, c.Holder)):

@@ -45,7 +45,7 @@ func (v view) strange(id cluster.DatasetID, d cluster.Dataset, known bool) strin
 	switch {
 	case !known:
 		return "a copy is here of a dataset that is not in the desired state; it is kept"
-	case d.ID != id || d.Owner == "" || d.Epoch == 0:
+	case d.ID != id || d.Owner == "" || d.Epoch == 0 || d.ByFiles() && d.Epoch <= cluster.HalfEpoch:
 		return "its record is incomplete"
 	case !v.listed(id, d.Move):
 		return fmt.Sprintf("its move %s does not list it", d.Move)
@@ -67,6 +67,8 @@ func (v view) own(d cluster.Dataset, c cluster.Copy) Step {
 	switch {
 	case !c.Head:
 		return v.bear(d, c)
+	case d.Half(c):
+		return v.copyFiles(d)
 	case d.Adopt != "" && c.Epoch != d.Epoch:
 		return Wait{About: DatasetObject(d.ID), Reason: fmt.Sprintf("a head of epoch %d stands where snapshot %s was to take its place", c.Epoch, d.Adopt)}
 	case stale(d, c) != "":
@@ -120,6 +122,8 @@ func (v view) bear(d cluster.Dataset, c cluster.Copy) Step {
 		return wait("snapshots of it are here without a head; it is not made anew")
 	case elsewhere != "":
 		return wait("%s has a copy of it; it is not made anew", v.name(elsewhere))
+	case d.ByFiles():
+		return v.copyFiles(d)
 	case d.Origin != nil:
 		return v.cloneVolume(d)
 	}

@@ -127,6 +127,6 @@ func (v view) mayTake(s TakeSnapshot) bool {
 	c := v.seen.Copies[s.Dataset]
 	k, asked := d.Kept(s.ID)
 	mine := ok && d.Owner == v.me && !d.Deleted && d.Move == "" && d.Epoch == s.Epoch
-	head := c.Head && carries(c, d.Epoch) && c.Scratch == "" && stale(d, c) == ""
+	head := c.Head && carries(c, d.Epoch) && c.Scratch == "" && !d.Half(c) && stale(d, c) == ""
 	return mine && head && asked && untaken(k) && s.Serial > v.lastSerial(d, c)
 }

@@ -15,6 +15,7 @@ func MoveObject(id cluster.MoveID) string { return "move/" + string(id) }
 
 func (s CreateVolume) Object() string    { return DatasetObject(s.Dataset) }
 func (s CloneVolume) Object() string     { return DatasetObject(s.Dataset) }
+func (s CopyFiles) Object() string       { return DatasetObject(s.Dataset) }
 func (s MakeHead) Object() string        { return DatasetObject(s.Dataset) }
 func (s Attach) Object() string          { return DatasetObject(s.Dataset) }
 func (s Detach) Object() string          { return DatasetObject(s.Dataset) }
@@ -43,6 +44,7 @@ func (s Wait) Object() string            { return s.About }
 
 func (CreateVolume) Kind() string    { return "create-volume" }
 func (CloneVolume) Kind() string     { return "clone-volume" }
+func (CopyFiles) Kind() string       { return "copy-files" }
 func (MakeHead) Kind() string        { return "make-head" }
 func (Attach) Kind() string          { return "attach" }
 func (Detach) Kind() string          { return "detach" }
@@ -71,6 +73,7 @@ func (Wait) Kind() string            { return "wait" }
 
 func (CreateVolume) step()    {}
 func (CloneVolume) step()     {}
+func (CopyFiles) step()       {}
 func (MakeHead) step()        {}
 func (Attach) step()          {}
 func (Detach) step()          {}

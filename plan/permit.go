@@ -25,7 +25,7 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 		return v.mayHush(s.Application)
 	case StopContainer:
 		return v.mayHush(s.Application)
-	case CreateVolume, CloneVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+	case CreateVolume, CloneVolume, CopyFiles, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
 		TakeTogether, Revert, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
 	return !v.fenced() && v.mayDo(step)
@@ -38,6 +38,8 @@ func (v view) mayDo(step Step) bool {
 		return v.mayCreate(s)
 	case CloneVolume:
 		return v.mayClone(s)
+	case CopyFiles:
+		return v.mayCopy(s)
 	case MakeHead:
 		return v.mayMakeHead(s)
 	case Attach:
@@ -128,7 +130,7 @@ func (v view) free(id cluster.MoveID, heard bool) bool {
 func (v view) mayWrite(id cluster.DatasetID) bool {
 	d, ok := v.desired.Datasets[id]
 	c := v.seen.Copies[id]
-	return ok && d.Owner == v.me && !d.Deleted && c.Head && stale(d, c) == "" && v.free(d.Move, false)
+	return ok && d.Owner == v.me && !d.Deleted && c.Head && !d.Half(c) && stale(d, c) == "" && v.free(d.Move, false)
 }
 
 func (v view) mayCreate(s CreateVolume) bool {
@@ -279,7 +281,7 @@ func (v view) mayMove(step Step) bool {
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveHandedOver }
 	case CleanMove:
 		id, allowed = s.Move, func(m cluster.Move, r role) bool { return r != bystander && m.Phase == cluster.MoveCommitted }
-	case CreateVolume, CloneVolume, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
+	case CreateVolume, CloneVolume, CopyFiles, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
 		TakeTogether, Revert, CreateContainer, StartContainer, StopContainer, RemoveContainer, OpenGate, CloseGate, Wait:
 	}
 	m, r, known := v.part(id)

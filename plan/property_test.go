@@ -33,6 +33,7 @@ func TestAnythingGivesAtMostOnePermittedStepForEachObject(t *testing.T) {
 			writable(t, d, o, s)
 			alone(t, d, o, s)
 			keeping(t, d, o, s)
+			half(t, d, o, s)
 		}
 	})
 }
@@ -58,6 +59,8 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 		if x.Born || x.Owner != o.Node || k.Taken == nil || !store && !o.Copies[s.From].Held(*k.Taken) || o.Copies[s.Dataset].Head {
 			t.Fatalf("%+v of %+v, snapshot %+v in %+v", s, x, k, o.Copies[s.From])
 		}
+	case plan.CopyFiles:
+		copying(t, d, o, s)
 	case plan.Revert:
 		reverting(t, d, o, s)
 	case plan.StartContainer:
@@ -76,6 +79,44 @@ func keeping(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
 			t.Fatalf("%+v pauses what moves", s)
 		}
 	default:
+	}
+}
+
+// copying is that files are written only into what is not known to be whole, of the source that the record names, which nobody uses.
+func copying(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.CopyFiles) {
+	x, c := d.Datasets[s.Dataset], o.Copies[s.Dataset]
+	from, source := d.Datasets[s.From], o.Copies[s.From]
+	switch {
+	case x.Owner != o.Node || x.Deleted || x.Born || x.Origin == nil || x.Origin.Via != s.From || s.Epoch != x.Epoch:
+		t.Fatalf("%+v, which the record does not ask for: %+v", s, x)
+	case c.Epoch > cluster.HalfEpoch || s.Epoch <= cluster.HalfEpoch || len(c.Snapshots) > 0:
+		t.Fatalf("%+v over what may be whole: %+v", s, c)
+	case from.Owner != o.Node || !source.Head || source.Mounted == "" || source.Epoch != from.Epoch || o.Foreign[s.From] != "":
+		t.Fatalf("%+v of %+v, which is %+v here", s, from, source)
+	}
+}
+
+// half is that of a dataset whose files are not all there nothing is used, and nothing made that looks whole.
+func half(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
+	var ids []cluster.DatasetID
+	switch s := s.(type) {
+	case plan.Mount:
+		ids = []cluster.DatasetID{s.Dataset}
+	case plan.TakeSnapshot:
+		ids = []cluster.DatasetID{s.Dataset}
+	case plan.StartContainer:
+		ids = d.Applications[s.Application].DatasetIDs()
+	case plan.CreateVolume:
+		ids = []cluster.DatasetID{s.Dataset}
+	case plan.CloneVolume:
+		ids = []cluster.DatasetID{s.Dataset}
+	default:
+	}
+	for _, id := range ids {
+		x, c := d.Datasets[id], o.Copies[id]
+		if x.Origin != nil && x.Origin.Via != "" && !x.Born && c.Epoch <= cluster.HalfEpoch {
+			t.Fatalf("%s %+v of a half-made copy: %+v, %+v", s.Kind(), s, x, c)
+		}
 	}
 }
 

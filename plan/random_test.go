@@ -72,7 +72,8 @@ func origin(t *rapid.T) *cluster.Origin {
 	if rapid.Bool().Draw(t, "no origin") {
 		return nil
 	}
-	return &cluster.Origin{Dataset: pick[cluster.DatasetID](t, "cloned from", "d1", "d2", "d9"), Snapshot: pick[cluster.SnapshotID](t, "cloned of", "k0", "k1")}
+	via := pick[cluster.DatasetID](t, "copied by way of", "", "d1", "d2", "d9")
+	return &cluster.Origin{Via: via, Dataset: pick[cluster.DatasetID](t, "cloned from", "d1", "d2", "d9"), Snapshot: pick[cluster.SnapshotID](t, "cloned of", "k0", "k1")}
 }
 
 func rollback(t *rapid.T) *cluster.Rollback {

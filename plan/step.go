@@ -37,6 +37,17 @@ type CloneVolume struct {
 	Epoch    cluster.Epoch     `json:"epoch"`
 }
 
+// CopyFiles makes a dataset's first copy, or makes it anew, of the files of a dataset in another back end.
+type CopyFiles struct {
+	Dataset cluster.DatasetID `json:"dataset"`
+	From    cluster.DatasetID `json:"from"` // it is mounted, and nobody writes to it
+	Backend string            `json:"backend"`
+	Size    int64             `json:"size,omitempty"`
+	Profile string            `json:"profile,omitempty"`
+	// Epoch is written on the data when all is there; before, it carries cluster.HalfEpoch.
+	Epoch cluster.Epoch `json:"epoch"`
+}
+
 // MakeHead makes a writable head of a read-only snapshot.
 type MakeHead struct {
 	Dataset  cluster.DatasetID `json:"dataset"`

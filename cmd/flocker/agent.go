@@ -24,6 +24,7 @@ import (
 	"github.com/flocker-project/flocker/backend/all"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container/docker"
+	"github.com/flocker-project/flocker/internal/filecopy"
 	"github.com/flocker-project/flocker/migrate"
 	"github.com/flocker-project/flocker/network"
 	"github.com/flocker-project/flocker/pki"
@@ -140,8 +141,8 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 		Pools: pools, Engine: engine, Network: network.New(log), Notes: notes,
 		Peers: peers, Streams: &transfer.Dialer{TLS: toNode},
 		IPv6:   sync.OnceValue(network.IPv6OfHost), // what Docker then changes of the host must not change the answer
-		Checks: conf.checks,
-		Fault:  o.fault(), Log: log,
+		Checks: conf.checks, Copy: filecopy.Copy,
+		Fault: o.fault(), Log: log,
 	})
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort("", strconv.Itoa(o.peerPort)))

@@ -32,7 +32,7 @@ changes, and depends on nothing. It keeps the limit and the metadata, and is mad
 			r.Name = args[1]
 			d, err := c.CloneDataset(ctx, args[0], r)
 			if err == nil && !noWait {
-				d, err = awaitBirth(ctx, c, d, timeout)
+				d, err = awaitBirth(ctx, c, d, timeout, func(api.DatasetInfo) error { return nil })
 			}
 			if err != nil {
 				return err
@@ -55,8 +55,8 @@ changes, and depends on nothing. It keeps the limit and the metadata, and is mad
 	return cmd
 }
 
-// awaitBirth waits until a dataset's first copy is there.
-func awaitBirth(ctx context.Context, c *api.Client, made cluster.Dataset, timeout time.Duration) (cluster.Dataset, error) {
+// awaitBirth waits until a dataset's first copy is there, and tells of what it finds until then.
+func awaitBirth(ctx context.Context, c *api.Client, made cluster.Dataset, timeout time.Duration, tell func(api.DatasetInfo) error) (cluster.Dataset, error) {
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	changed := wakes(within, c)
@@ -65,8 +65,14 @@ func awaitBirth(ctx context.Context, c *api.Client, made cluster.Dataset, timeou
 		switch {
 		case err == nil && d.Born:
 			return d.Dataset, nil
+		case err == nil && d.Deleted:
+			return made, fmt.Errorf("dataset %s was removed before it was made: %w", made.Name, cluster.ErrConflict)
 		case err != nil && !errors.Is(err, cluster.ErrUnavailable) && within.Err() == nil:
 			return made, err
+		case err == nil:
+			if err := tell(d); err != nil {
+				return made, err
+			}
 		}
 		select {
 		case <-changed:

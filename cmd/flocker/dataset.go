@@ -17,9 +17,9 @@ import (
 )
 
 func newDatasetCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "dataset", Short: "Make, clone, show, move and destroy datasets"}
+	cmd := &cobra.Command{Use: "dataset", Short: "Make, clone, copy, show, move and destroy datasets"}
 	addConnection(cmd)
-	cmd.AddCommand(datasetCreateCommand(), datasetCloneCommand(), datasetListCommand(), datasetInspectCommand(), datasetResizeCommand(),
+	cmd.AddCommand(datasetCreateCommand(), datasetCloneCommand(), datasetCopyCommand(), datasetListCommand(), datasetInspectCommand(), datasetResizeCommand(),
 		datasetMoveCommand(), datasetRemoveCommand())
 	return cmd
 }
@@ -210,6 +210,10 @@ func stateOfDataset(d api.DatasetInfo) string {
 	switch {
 	case d.Deleted:
 		state = "being destroyed"
+	case d.ByFiles() && !d.Born:
+		state = "being copied"
+	case d.CopyFor != "":
+		state = "source of a copy"
 	case d.Path != "":
 		state = "mounted"
 	case d.Born:

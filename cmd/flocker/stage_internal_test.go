@@ -166,13 +166,14 @@ func (a *actor) act(ctx context.Context) error {
 			Capabilities: cluster.Capabilities{Replicates: true, Snapshots: true, Reverts: true, Resizes: true},
 			Profiles:     []cluster.Profile{{Name: "bronze"}, {Name: "gold", Options: map[string]string{"copies": "2"}}},
 		},
-		Copies: map[cluster.DatasetID]cluster.Copy{}, Containers: map[string]cluster.Container{},
+		Further: map[string]cluster.Storage{"store": {Backend: "store", Capabilities: cluster.Capabilities{Attaches: true}, Profiles: []cluster.Profile{{Name: "fast"}}}},
+		Copies:  map[cluster.DatasetID]cluster.Copy{}, Containers: map[string]cluster.Container{},
 	}
 	epochs, images := map[cluster.DatasetID]cluster.Epoch{}, map[string]string{}
 	for _, d := range s.Datasets {
 		epochs[d.ID] = d.Epoch
 		if d.Owner == a.id && !d.Deleted {
-			c := cluster.Copy{Dataset: d.ID, Head: true, Epoch: d.Epoch, Mounted: "/flocker/" + string(d.ID), Used: 5 << 20}
+			c := cluster.Copy{Dataset: d.ID, Backend: d.Backend, Head: true, Epoch: d.Epoch, Mounted: "/flocker/" + string(d.ID), Used: 5 << 20}
 			if c.Snapshots, err = a.keep(ctx, d); err != nil {
 				return err
 			}

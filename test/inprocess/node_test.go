@@ -47,6 +47,7 @@ type node struct {
 
 	docker atomic.Bool // away
 	broken atomic.Bool // its storage
+	slow   atomic.Bool // copying files does not come to an end
 
 	mu      sync.Mutex
 	boot    string

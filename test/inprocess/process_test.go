@@ -5,7 +5,11 @@ package inprocess_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"maps"
 	"net"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/backend/fault"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/internal/filecopy"
 	"github.com/flocker-project/flocker/migrate"
 	"github.com/flocker-project/flocker/pki"
 	"github.com/flocker-project/flocker/transfer"
@@ -75,6 +80,7 @@ func (n *node) start() {
 		Checks: func(_ context.Context, held backend.Contents) []api.Check {
 			return []api.Check{{Name: "store", OK: held.First.Error == ""}}
 		},
+		Copy: p.copyFiles,
 		Fault: func(point string) {
 			p.pass()
 			n.w.log.of(n.name).Debug("point", "name", point)
@@ -135,6 +141,32 @@ func (n *node) bury() {
 	for _, p := range all {
 		<-p.done
 	}
+}
+
+// copyFiles copies what is in a mounted head to another one, a file at a time.
+func (p *process) copyFiles(ctx context.Context, from, to string, told func(filecopy.State) error) error {
+	of := func(path string) cluster.DatasetID { return cluster.DatasetID(filepath.Base(filepath.Dir(path))) }
+	files, err := p.node.diskOf(of(from)).Files(of(from))
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for i, name := range slices.Sorted(maps.Keys(files)) {
+		p.begin("copy-file")
+		if err := p.node.diskOf(of(to)).Write(of(to), name, files[name]); err != nil {
+			return err
+		}
+		p.after()
+		for again := true; again; again = p.node.slow.Load() && !p.over() {
+			if err := errors.Join(ctx.Err(), told(filecopy.State{Phase: filecopy.Copying, Done: int64(i), Total: int64(len(files))})); err != nil {
+				return err
+			}
+			<-tick.C
+		}
+		p.pass()
+	}
+	return nil
 }
 
 // effect passes the process's end before something, and with the function it returns after it.

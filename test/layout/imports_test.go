@@ -18,7 +18,7 @@ var mayImport = map[string][]string{
 	"pki":       {"cluster"},
 	"api":       {"cluster", "plan", "pki"},
 	"control":   {"control", "api", "plan", "pki", "cluster", "converge", "manifest"},
-	"agent":     {"agent", "converge", "plan", "backend", "container", "mount", "migrate", "transfer", "network", "api", "pki", "cluster", "internal/run"},
+	"agent":     {"agent", "converge", "plan", "backend", "container", "mount", "migrate", "transfer", "network", "api", "pki", "cluster", "internal/run", "internal/filecopy"},
 	"migrate":   {"migrate", "plan", "backend", "container", "transfer", "network", "api", "cluster"},
 	"transfer":  {"pki", "cluster"},
 	"network":   {"network", "cluster", "internal/run"},

@@ -198,7 +198,7 @@ func (w *World) checkStep(n *node, s plan.Step) {
 		if !asked && (from.writes(s.Dataset) || from.mounted[s.Dataset]) {
 			w.broken("I3: %s takes %s from %s, which can write to it", n.id, s.Dataset, s.Machine)
 		}
-	case plan.MakeHead, plan.Attach, plan.Detach, plan.Unmount, plan.Resize, plan.TakeSnapshot, plan.TakeTogether, plan.Revert, plan.CloneVolume, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
+	case plan.MakeHead, plan.Attach, plan.Detach, plan.Unmount, plan.Resize, plan.TakeSnapshot, plan.TakeTogether, plan.Revert, plan.CloneVolume, plan.CopyFiles, plan.CreateContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate,
 		plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove, plan.Wait:
 	}
 }

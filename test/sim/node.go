@@ -173,7 +173,7 @@ func (n *node) do(s plan.Step, applications map[string]cluster.Application) bool
 		return n.gate(s.Application, false)
 	case plan.Resize, plan.Wait:
 		return true
-	case plan.TakeSnapshot, plan.TakeTogether, plan.Revert, plan.CloneVolume, plan.Attach, plan.Detach, plan.Evict, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
+	case plan.TakeSnapshot, plan.TakeTogether, plan.Revert, plan.CloneVolume, plan.CopyFiles, plan.Attach, plan.Detach, plan.Evict, plan.RunMove, plan.AbortMove, plan.ResumeMove, plan.TakeBackMove, plan.CleanMove:
 	}
 	return false
 }

@@ -194,7 +194,7 @@ func (w *World) carryOut(n *node, object string) {
 		// The store's own work outlives who asked for it.
 		w.send(message{from: n.id, agent: n.agent, what: "attach", volume: s.Dataset})
 	case plan.CreateVolume, plan.MakeHead, plan.Detach, plan.Evict, plan.Mount, plan.Unmount, plan.DropHead, plan.DestroyCopy, plan.Resize, plan.PruneSnapshot,
-		plan.TakeTogether, plan.CloneVolume, plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate, plan.Wait:
+		plan.TakeTogether, plan.CloneVolume, plan.CopyFiles, plan.CreateContainer, plan.StartContainer, plan.StopContainer, plan.RemoveContainer, plan.OpenGate, plan.CloseGate, plan.Wait:
 		w.do(n, s, d)
 	}
 }
