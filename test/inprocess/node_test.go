@@ -48,6 +48,8 @@ type node struct {
 	docker atomic.Bool // away
 	broken atomic.Bool // its storage
 
+	trouble atomic.Pointer[func(op string) error] // with its second back end
+
 	mu      sync.Mutex
 	boot    string
 	process *process
