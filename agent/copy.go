@@ -25,7 +25,9 @@ func (a *Agent) copyFiles(ctx context.Context, s plan.CopyFiles) error {
 	if _, err := to.Mount(ctx, s.Dataset); err != nil {
 		return err
 	}
-	held, err := a.Pools.Observe(ctx) // of a volume of network storage the epoch is known only now
+	desired, _ := a.mirror.read()
+	// Of a volume of network storage the epoch is known only now.
+	held, err := a.Pools.ObserveThose(ctx, []string{desired.Datasets[s.From].Backend, s.Backend})
 	if err != nil {
 		return fmt.Errorf("look at storage: %w", err)
 	}

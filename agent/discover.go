@@ -16,7 +16,8 @@ import (
 )
 
 // discover looks at everything on the node. An error means that the look is not
-// complete, and then nothing may be planned on it.
+// complete, and then nothing may be planned on it. A back end that cannot be looked at is no error: what is in it is unknown, and
+// the planner leaves that alone.
 func (a *Agent) discover(ctx context.Context, desired cluster.Desired) (cluster.Observed, error) {
 	o := cluster.Observed{
 		Node:       a.Node,
@@ -34,6 +35,7 @@ func (a *Agent) discover(ctx context.Context, desired cluster.Desired) (cluster.
 		return o, fmt.Errorf("look at storage: %w", err)
 	}
 	o.Storage, o.Further, o.Copies = held.First, held.Further, held.Copies
+	recall(&o, desired.Elsewhere[a.Node])
 	before := desired.Elsewhere[a.Node].Containers
 	var wait time.Duration
 	if o.Overdue, wait = a.lives.overdue(desired, a.Node, overdueGrace); wait > 0 {

@@ -66,7 +66,7 @@ func (a *Agent) round(ctx context.Context) error {
 	for _, s := range steps {
 		a.start(ctx, s, mark)
 	}
-	return nil
+	return unseen(observed) // so that the loop looks again, less and less often
 }
 
 // betweenRounds is the least time between rounds while moves are carried out here.

@@ -157,7 +157,12 @@ const pauseAtMost = 10 * time.Second
 
 // take takes snapshots at the same time, all or none. The objects of their datasets are the caller's.
 func (a *Agent) take(ctx context.Context, asked []plan.TakeSnapshot) error {
-	held, err := a.Pools.Observe(ctx)
+	desired, _ := a.mirror.read()
+	var ends []string
+	for _, s := range asked {
+		ends = append(ends, desired.Datasets[s.Dataset].Backend)
+	}
+	held, err := a.Pools.ObserveThose(ctx, ends)
 	if err != nil {
 		return fmt.Errorf("look at storage: %w", err)
 	}

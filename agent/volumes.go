@@ -73,6 +73,9 @@ func (a *Agent) concerning(o cluster.Observed, desired cluster.Desired, e expect
 	for _, id := range e.ids {
 		d := desired.Datasets[id]
 		failed := e.failed[d.Backend]
+		if o.Unknown(d.Backend) != "" {
+			continue // nothing is said of what is in it
+		}
 		if _, known := copies[id]; known || d.Deleted && failed == nil {
 			continue
 		}

@@ -9,7 +9,7 @@ type PrepareRequest struct {
 	Move         cluster.Move          `json:"move"`
 	Applications []cluster.Application `json:"applications"`
 	Datasets     []cluster.Dataset     `json:"datasets"`
-	// Bytes is what the datasets refer to on the source, for the check of space.
+	// Bytes is what the datasets refer to on the source, with what only their kept snapshots do, for the check of space.
 	Bytes map[cluster.DatasetID]int64 `json:"bytes,omitempty"`
 	// DryRun only checks.
 	DryRun bool `json:"dry_run,omitempty"`

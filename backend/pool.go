@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/mount"
@@ -37,6 +37,10 @@ type Pool struct {
 	changes locks // one change of a dataset at a time
 	streams locks // one receive of a dataset at a time
 	calls   calls
+
+	look, reach, expect turns // each one at a time, and not waited for for ever
+	mu                  sync.Mutex
+	known               cluster.Storage // by the last look that succeeded
 }
 
 // NewPool makes the storage of a node from a driver.
@@ -47,7 +51,7 @@ func NewPool(driver Driver, options Options) *Pool {
 	if options.Log == nil {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pool{driver: driver, options: options}
+	return &Pool{driver: driver, options: options, expect: turns{within: expectWithin}}
 }
 
 // CapabilitiesOf says what a driver can do.
@@ -95,9 +99,33 @@ func (p *Pool) MountPath(id cluster.DatasetID) string {
 	return filepath.Join(p.options.MountRoot, string(id))
 }
 
-// Observe reads what is there. What can be said of the storage when reading fails is in Storage.Error.
+// Observe reads what is there, or says why that is not known. What can be said of the storage when reading fails is in it, with the
+// reason in Storage.Error. One look is under way at a time; one that takes too long is given up, and until it has come back none is begun.
 func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.DatasetID]cluster.Copy, error) {
-	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind, Profiles: p.profiles()}
+	type seen struct {
+		storage cluster.Storage
+		copies  map[cluster.DatasetID]cluster.Copy
+	}
+	got, err := inTurn(ctx, &p.look, "look", func(ctx context.Context) (seen, error) {
+		storage, copies, err := p.observe(ctx)
+		return seen{storage, copies}, err
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case err == nil:
+		p.known = got.storage
+		return got.storage, got.copies, nil
+	case got.storage.Backend == "": // it did not come back
+		got.storage = p.known
+		got.storage.Backend, got.storage.Kind = p.options.Name, p.options.Kind
+	}
+	got.storage.Error = err.Error()
+	return got.storage, nil, err
+}
+
+func (p *Pool) observe(ctx context.Context) (cluster.Storage, map[cluster.DatasetID]cluster.Copy, error) {
+	storage := cluster.Storage{Backend: p.options.Name, Kind: p.options.Kind}
 	copies := map[cluster.DatasetID]cluster.Copy{}
 	err := p.do(ctx, call{op: "list"}, func() error {
 		list, err := p.driver.List(ctx)
@@ -107,7 +135,7 @@ func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.Datase
 		}
 		return err
 	})
-	storage.Capabilities = p.Capabilities()
+	storage.Profiles, storage.Capabilities = p.profiles(), p.Capabilities() // which a driver that is opened by a look has after it
 	if attacher, ok := as[Attacher](p.driver); ok {
 		storage.Machine = attacher.Machine()
 	}
@@ -117,11 +145,7 @@ func (p *Pool) Observe(ctx context.Context) (cluster.Storage, map[cluster.Datase
 			return err
 		})
 	}
-	if err != nil {
-		storage.Error = err.Error()
-		return storage, nil, err
-	}
-	return storage, copies, nil
+	return storage, copies, err
 }
 
 // Create makes an empty dataset of at least the size asked for, of a profile that the back end has.
@@ -193,7 +217,10 @@ func (p *Pool) Expect(ctx context.Context, ids []cluster.DatasetID) error {
 	if !ok {
 		return fmt.Errorf("expect volumes: %w", ErrUnsupported)
 	}
-	return p.do(ctx, call{op: "expect"}, func() error { return attacher.Expect(ctx, ids) })
+	_, err := inTurn(ctx, &p.expect, "expect volumes", func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, p.do(ctx, call{op: "expect"}, func() error { return attacher.Expect(ctx, ids) })
+	})
+	return err
 }
 
 // Attach makes a volume of network storage appear on this node.
@@ -243,7 +270,10 @@ func (p *Pool) Reach(ctx context.Context) error {
 	if store, ok := as[interface {
 		Reach(ctx context.Context) error
 	}](p.driver); ok {
-		return p.do(ctx, call{op: "reach"}, func() error { return store.Reach(ctx) })
+		_, err := inTurn(ctx, &p.reach, "reach", func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, p.do(ctx, call{op: "reach"}, func() error { return store.Reach(ctx) })
+		})
+		return err
 	}
 	_, _, err := p.Observe(ctx)
 	return err
@@ -259,19 +289,12 @@ func (p *Pool) Resize(ctx context.Context, id cluster.DatasetID, size int64) err
 	})
 }
 
-// Close ends what the driver does in the background. What is mounted stays mounted.
+// Close ends what the driver does in the background, after what is under way where that ends soon. What is mounted stays mounted.
 func (p *Pool) Close() error {
-	driver := p.driver
-	for {
-		if closer, ok := driver.(io.Closer); ok {
-			return closer.Close()
-		}
-		wrapper, ok := driver.(Wrapper)
-		if !ok {
-			return nil
-		}
-		driver = wrapper.Unwrap()
+	for _, t := range []*turns{&p.look, &p.reach, &p.expect} {
+		t.settle(closeWithin)
 	}
+	return closeDriver(p.driver)
 }
 
 func (p *Pool) removePoint(id cluster.DatasetID) error {

@@ -55,8 +55,8 @@ func TestPoolsLeadToTheirBackEnds(t *testing.T) {
 	}
 }
 
-// Where one back end cannot be looked at, nothing is taken for gone; and one store under two names is found out.
-func TestPoolsThatCannotBeLookedAt(t *testing.T) {
+// Where one back end cannot be looked at that is all that is said of it, and of the others all is said; whoever asks for that one gets the error.
+func TestPoolsOfWhichOneCannotBeLookedAt(t *testing.T) {
 	near, far := mem.New(1<<30), mem.New(1<<30)
 	broken := errors.New("no answer")
 	pools, err := backend.NewPools(pool(near, "near"), pool(&fault.Driver{Inner: far, Before: func(string, cluster.DatasetID) error { return broken }}, "far"))
@@ -67,15 +67,39 @@ func TestPoolsThatCannotBeLookedAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	held, err := pools.Observe(t.Context())
-	if !errors.Is(err, broken) || held.Copies != nil || held.First.Error != "" || !strings.Contains(held.Further["far"].Error, "no answer") {
-		t.Errorf("Observe = %+v, %v; want that far does not answer, and no copies", held, err)
+	if err != nil || !held.Copies[lone].Head || held.First.Error != "" || !strings.Contains(held.Further["far"].Error, "no answer") {
+		t.Errorf("Observe = %+v, %v; want all of near, and that far does not answer", held, err)
 	}
+	if held.Further["far"].Kind != "" || !held.Further["far"].Capabilities.Replicates {
+		t.Errorf("of far is told %+v; want what it can do", held.Further["far"])
+	}
+	held, err = pools.ObserveThose(t.Context(), []string{""})
+	if err != nil || !held.Copies[lone].Head || held.Further["far"].Error == "" {
+		t.Errorf("ObserveThose of near = %+v, %v; want nothing of far", held, err)
+	}
+	if _, err = pools.ObserveThose(t.Context(), []string{"near", "far"}); !errors.Is(err, broken) {
+		t.Errorf("ObserveThose of far: %v; want %v", err, broken)
+	}
+}
 
-	twice, err := backend.NewPools(pool(near, "near"), pool(near, "again"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := twice.Observe(t.Context()); !errors.Is(err, cluster.ErrConflict) || !strings.Contains(err.Error(), "two names of one store") {
-		t.Errorf("Observe of one store under two names: %v; want %v", err, cluster.ErrConflict)
+// One store under two names is found out, also while one of them cannot be looked at: until it can be, what was in it may be the same.
+func TestOneStoreUnderTwoNames(t *testing.T) {
+	near := mem.New(1 << 30)
+	var broken error
+	again := &fault.Driver{Inner: near, Before: func(string, cluster.DatasetID) error { return broken }}
+	for _, order := range [][]*backend.Pool{{pool(near, "near"), pool(again, "again")}, {pool(again, "again"), pool(near, "near")}} {
+		pools, err := backend.NewPools(order[0], order[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := pools.Of("near").Create(t.Context(), backend.Spec{Dataset: lone, Epoch: 1}); err != nil {
+			t.Fatal(err)
+		}
+		for _, broken = range []error{nil, errors.New("no answer")} {
+			if _, err := pools.Observe(t.Context()); !errors.Is(err, cluster.ErrConflict) || strings.Count(err.Error(), "two names of one store") != 1 {
+				t.Errorf("Observe of one store under two names, one of which says %v: %v; want %v once", broken, err, cluster.ErrConflict)
+			}
+		}
+		broken = nil
 	}
 }

@@ -49,7 +49,9 @@ type Storage struct {
 	Machine  string    `json:"machine,omitempty"` // the node's name in network storage
 	Free     int64     `json:"free,omitempty"`    // bytes that can still be written
 	Total    int64     `json:"total,omitempty"`
-	Error    string    `json:"error,omitempty"` // why storage cannot be used
+	// Error is why nothing is known of what is in it now: it was not opened, or not looked at, or did not answer. What was told of it
+	// before still stands as what was last known, its copies among that, and is neither fresh nor gone.
+	Error string `json:"error,omitempty"`
 }
 
 // Driver is the kind of storage that it is; empty where nothing is known of it.
@@ -70,6 +72,28 @@ func (o Observed) Back(end string) Storage {
 		return s
 	}
 	return Storage{Backend: end, Error: "this node has no back end " + end}
+}
+
+// Unknown says why nothing is known now of what is in one of the node's back ends, the first one where the name is empty. It is empty for
+// one that was looked at, and for one that the node does not have.
+func (o Observed) Unknown(end string) string {
+	if end == "" || end == o.Storage.Backend {
+		return o.Storage.Error
+	}
+	return o.Further[end].Error
+}
+
+// Withholds says whether a copy that was told of earlier is in a back end of which nothing is known now.
+func (o Observed) Withholds(earlier Copy) bool {
+	if earlier.Backend != "" {
+		return o.Unknown(earlier.Backend) != ""
+	}
+	for _, s := range o.Further { // told by a version that did not say where it is
+		if s.Error != "" {
+			return true
+		}
+	}
+	return o.Storage.Error != ""
 }
 
 // Capabilities are what a back end can do, as plain data for the planner.

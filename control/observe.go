@@ -59,7 +59,7 @@ func (s *Service) observedChanges(ctx context.Context, node cluster.NodeID, r ap
 			return err
 		}
 		o := r.Observed
-		statuses, err := changedParts(ctx, tx, store.Statuses(node), o.Status)
+		statuses, err := changedParts(ctx, tx, store.Statuses(node), o.Status, nil)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (s *Service) observedChanges(ctx context.Context, node cluster.NodeID, r ap
 		if r.Blind {
 			return nil
 		}
-		copies, err := changedParts(ctx, tx, store.Copies(node), o.Copies)
+		copies, err := changedParts(ctx, tx, store.Copies(node), o.Copies, o.Withholds)
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (s *Service) observedChanges(ctx context.Context, node cluster.NodeID, r ap
 				copies[i].part.head = &seen
 			}
 		}
-		containers, err := changedParts(ctx, tx, store.Containers(node), o.Containers)
+		containers, err := changedParts(ctx, tx, store.Containers(node), o.Containers, nil)
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,8 @@ type namedPart struct {
 	part part
 }
 
-func changedParts[K ~string, V any](ctx context.Context, tx *store.Tx, k store.Key[V], now map[K]V) ([]namedPart, error) {
+// changedParts compares what is stored with what there is now, and leaves alone what is withheld: of that nothing is known now.
+func changedParts[K ~string, V any](ctx context.Context, tx *store.Tx, k store.Key[V], now map[K]V, withheld func(V) bool) ([]namedPart, error) {
 	before, err := store.List(ctx, tx, k)
 	if err != nil {
 		return nil, err
@@ -107,6 +108,9 @@ func changedParts[K ~string, V any](ctx context.Context, tx *store.Tx, k store.K
 	old := map[string]bool{}
 	for _, r := range before {
 		old[r.Name] = true
+		if withheld != nil && withheld(r.Value) {
+			continue
+		}
 		v, still := now[K(r.Name)]
 		if !still {
 			key := k.Under(r.Name)

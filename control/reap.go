@@ -35,7 +35,10 @@ func (s *Service) reap(ctx context.Context, node cluster.NodeID, o cluster.Obser
 		left := false
 		switch kind {
 		case "dataset":
-			_, left = o.Copies[cluster.DatasetID(name)]
+			var err error
+			if left, err = s.mayBeLeft(ctx, node, cluster.DatasetID(name), o); err != nil {
+				return err
+			}
 		case "application":
 			_, left = o.Containers[name]
 		}
@@ -47,6 +50,18 @@ func (s *Service) reap(ctx context.Context, node cluster.NodeID, o cluster.Obser
 		}
 	}
 	return nil
+}
+
+// mayBeLeft says whether a node has something of a dataset, or may have: in a back end that it could not look at.
+func (s *Service) mayBeLeft(ctx context.Context, node cluster.NodeID, id cluster.DatasetID, o cluster.Observed) (bool, error) {
+	_, left := o.Copies[id]
+	_, err := s.store.Read(ctx, func(tx *store.Tx) error {
+		d, err1 := store.Get(ctx, tx, store.Datasets.Under(string(id)))
+		told, err2 := store.Get(ctx, tx, store.Copies(node).Under(string(id)))
+		left = left || err1 == nil && o.Unknown(d.Backend) != "" || err2 == nil && o.Withholds(told)
+		return errors.Join(ignoreNotFound(err1), ignoreNotFound(err2))
+	})
+	return left, err
 }
 
 // reapOne notes that nothing of the object is left on the node (none when empty), and forgets the object if that was the last.

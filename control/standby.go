@@ -49,7 +49,7 @@ func (w *world) standbyWarnings(a cluster.Application, now time.Time) []string {
 func (w *world) newestReplica(n cluster.Dataset) (newest time.Time, node string) {
 	for _, id := range sortedKeys(w.observed) {
 		c := w.observed[id].Copies[n.ID]
-		if id == n.Owner || !w.node(id).Alive() || len(c.Snapshots) == 0 {
+		if id == n.Owner || !w.node(id).Alive() || len(c.Snapshots) == 0 || w.observed[id].Unknown(n.Backend) != "" {
 			continue
 		}
 		if taken := slices.MaxFunc(c.Snapshots, olderThan).Created; node == "" || taken.After(newest) {

@@ -58,10 +58,10 @@ func nodeWaits(n api.NodeInfo, trouble cluster.Status) []api.Pending {
 		reason = fmt.Sprintf("it was fenced by %s; it comes back with its next boot", n.Fence.By)
 	case !n.IsAlive:
 		reason = fmt.Sprintf("it is not alive, last heard %s ago", n.Silent.Std().Round(1e9))
-	case unusable(n) != "":
-		reason = unusable(n)
 	case trouble.Reason != "":
 		since, reason = trouble.Since, "it can do nothing: "+trouble.Reason
+	case unusable(n) != "":
+		reason = unusable(n) + "; what is in it is left as it is"
 	default:
 		return nil
 	}

@@ -89,17 +89,14 @@ func (c *checks) mode(m cluster.Move) {
 	c.add("mode", "move to "+c.node, problem, "use mode restart")
 }
 
-// endsOf are the names of the back ends that datasets belong to, in order; that of the node's first where there are none.
+// endsOf are the names of the back ends that datasets belong to, in order.
 func endsOf(sets []cluster.Dataset) []string {
 	ends := []string{}
 	for _, d := range sets {
 		ends = append(ends, d.Backend)
 	}
 	slices.Sort(ends)
-	if ends = slices.Compact(ends); len(ends) == 0 {
-		ends = []string{""}
-	}
-	return ends
+	return slices.Compact(ends)
 }
 
 // storage looks whether what is moved, from a back end of the source, can be used here at all.
@@ -217,7 +214,9 @@ func (n *Node) checkSource(m cluster.Move, desired cluster.Desired, seen cluster
 	}
 	for _, end := range endsOf(sets) {
 		storage := seen.Back(end)
-		if can := storage.Capabilities; !can.Attaches && (!can.Replicates || !can.Snapshots) {
+		if storage.Error != "" {
+			c.add("storage", "storage of "+c.node, storage.Error, "repair the storage of the node")
+		} else if can := storage.Capabilities; !can.Attaches && (!can.Replicates || !can.Snapshots) {
 			c.add("storage", "storage of "+c.node, fmt.Sprintf("back end %q can neither send copies nor attach volumes", storage.Backend), "use another back end")
 		}
 	}

@@ -35,6 +35,16 @@ func TestStorageOfTheTargetIsOfTheSameDriver(t *testing.T) {
 	}
 }
 
+// What a target needs room for has the snapshots in it that are sent along because somebody asked to keep them, and no others.
+func TestKeptSnapshotsHaveWeight(t *testing.T) {
+	taken := cluster.Snapshot{Name: "s1", ID: "1", Used: 30}
+	d := cluster.Dataset{ID: "d", Snapshots: []cluster.KeptSnapshot{{ID: "k", Taken: &taken}, {ID: "asked"}}}
+	c := cluster.Copy{Dataset: "d", Used: 100, Snapshots: []cluster.Snapshot{taken, {Name: "s2", ID: "2", Used: 7}}}
+	if got := weight(d, c); got != 130 {
+		t.Errorf("weight = %d; want what the head and the kept snapshot refer to, 130", got)
+	}
+}
+
 // What is written on the target is kept as on the source, or the move is refused; what has lost its meaning on the source stands in
 // nobody's way.
 func TestTheTargetHasTheProfile(t *testing.T) {

@@ -30,7 +30,7 @@ func (n *Node) ReceiveStream(ctx context.Context, from cluster.NodeID, h transfe
 	if _, ours := p.datasets[h.Dataset]; !ours {
 		return transfer.Reply{}, refused(codeRefused, fmt.Errorf("dataset %s is not of move %s", h.Dataset, h.Move))
 	}
-	if err := n.checkBase(ctx, h); err != nil {
+	if err := n.checkBase(ctx, p.datasets[h.Dataset], h); err != nil {
 		return transfer.Reply{}, err
 	}
 	announced := func() (s cluster.Snapshot, err error) {
@@ -52,13 +52,13 @@ func (n *Node) ReceiveStream(ctx context.Context, from cluster.NodeID, h transfe
 }
 
 // checkBase makes sure that the base here has the content that the sender means.
-func (n *Node) checkBase(ctx context.Context, h transfer.Header) error {
+func (n *Node) checkBase(ctx context.Context, d cluster.Dataset, h transfer.Header) error {
 	if h.Base == "" {
 		return nil
 	}
-	held, err := n.Pools.Observe(ctx)
+	held, err := n.look(ctx, d)
 	if err != nil {
-		return fmt.Errorf("look at storage: %w", err)
+		return err
 	}
 	for _, s := range held.Copies[h.Dataset].Snapshots {
 		if s.Name == h.Base && s.ID == h.BaseID {

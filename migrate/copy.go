@@ -141,9 +141,9 @@ func (r *run) findBases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	held, err := r.node.Pools.Observe(ctx)
+	held, err := r.node.look(ctx, r.datasets()...)
 	if err != nil {
-		return fmt.Errorf("look at storage: %w", err)
+		return err
 	}
 	for _, s := range r.copied() {
 		id := s.dataset.ID
@@ -238,7 +238,7 @@ func (r *run) findBase(ctx context.Context, s *set) error {
 	if err != nil {
 		return err
 	}
-	held, err := r.node.Pools.Observe(ctx)
+	held, err := r.node.look(ctx, s.dataset)
 	if err != nil {
 		return err
 	}

@@ -30,9 +30,9 @@ func (r *run) arm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	held, err := r.node.Pools.Observe(ctx)
+	held, err := r.node.look(ctx, r.datasets()...)
 	if err != nil {
-		return fmt.Errorf("look at storage: %w", err)
+		return err
 	}
 	for _, s := range r.copied() {
 		id := s.dataset.ID

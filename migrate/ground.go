@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/plan"
 )
@@ -30,6 +31,20 @@ func (g *ground) advance(m cluster.Move) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.desired = plan.Advance(g.desired, m)
+}
+
+// looked takes in what a look at the back ends of datasets found.
+func (g *ground) looked(sets []cluster.Dataset, held backend.Contents) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen.Copies, g.seen.Further = held.Copies, maps.Clone(g.seen.Further)
+	for _, end := range endsOf(sets) {
+		if now := held.Back(end); now.Backend == held.First.Backend {
+			g.seen.Storage = now
+		} else if g.seen.Further != nil {
+			g.seen.Further[now.Backend] = now
+		}
+	}
 }
 
 // saw takes in a snapshot that has come to be on this node.

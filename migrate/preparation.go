@@ -96,14 +96,27 @@ func (r *run) datasets() []cluster.Dataset {
 
 func (n *Node) prepareRequest(ctx context.Context, m cluster.Move, apps []cluster.Application, sets []cluster.Dataset) (api.PrepareRequest, error) {
 	req := api.PrepareRequest{Move: m, Applications: apps, Datasets: sets, Bytes: map[cluster.DatasetID]int64{}}
-	held, err := n.Pools.Observe(ctx)
+	held, err := n.look(ctx, sets...)
 	if err != nil {
-		return req, fmt.Errorf("look at storage: %w", err)
+		return req, err
 	}
 	for _, d := range sets {
-		req.Bytes[d.ID] = held.Copies[d.ID].Used
+		req.Bytes[d.ID] = weight(d, held.Copies[d.ID])
 	}
 	return req, nil
+}
+
+// weight is what a target that has nothing of a dataset needs room for at least: what its head refers to and, since they are sent along,
+// what only one of the snapshots that somebody asked to keep refers to. What several of those share and the head has no more, no back end
+// tells.
+func weight(d cluster.Dataset, c cluster.Copy) int64 {
+	bytes := c.Used
+	for _, s := range c.Snapshots {
+		if d.Keeps(s) {
+			bytes += s.Used
+		}
+	}
+	return bytes
 }
 
 // sendImage takes an image to a target that cannot pull it.

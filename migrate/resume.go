@@ -110,11 +110,15 @@ func (n *Node) wake(ctx context.Context, req api.ResumeRequest) (*waking, error)
 	w.move = now
 	p := n.preparation(req.Move.ID)
 	if p == nil {
-		held, err := n.Pools.Observe(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("look at storage: %w", err)
+		var sets []cluster.Dataset
+		for _, id := range w.move.Datasets {
+			sets = append(sets, w.ground.desired.Datasets[id])
 		}
-		w.ground.seen.Copies = held.Copies
+		held, err := n.look(ctx, sets...)
+		if err != nil {
+			return nil, err
+		}
+		w.ground.looked(sets, held)
 	} else {
 		w.netns = p.netns
 		for id, s := range n.receivedBy(p) {
@@ -228,7 +232,7 @@ func (w *waking) mount(ctx context.Context, d cluster.Dataset) error {
 // ownHead accepts a head that an earlier try of this very hand-over made: nobody else
 // ever had this epoch.
 func (w *waking) ownHead(ctx context.Context, d cluster.Dataset, exists error) error {
-	held, err := w.node.Pools.Observe(ctx)
+	held, err := w.node.look(ctx, d)
 	if err != nil {
 		return errors.Join(exists, err)
 	}

@@ -32,9 +32,9 @@ func (n *Node) Prepare(ctx context.Context, from cluster.NodeID, req api.Prepare
 	reply := api.PrepareReply{Snapshots: map[cluster.DatasetID][]cluster.Snapshot{}}
 	// Volumes are looked for in their store now, or that would be inside the gap.
 	unlisted := n.expect(ctx, req.Datasets)
-	held, err := n.Pools.Observe(ctx)
+	held, err := n.look(ctx, req.Datasets...)
 	if err != nil {
-		return reply, fmt.Errorf("look at storage: %w", err)
+		return reply, err
 	}
 	if reply.Checks, err = n.admit(ctx, req, held, unlisted); err != nil {
 		return reply, err

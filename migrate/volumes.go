@@ -24,6 +24,15 @@ func (n *Node) attaches(d cluster.Dataset) bool { return n.pool(d).Capabilities(
 
 func (n *Node) anyAttaches(sets []cluster.Dataset) bool { return slices.ContainsFunc(sets, n.attaches) }
 
+// look looks at the back ends of datasets. Another one that cannot be looked at does not matter to them.
+func (n *Node) look(ctx context.Context, sets ...cluster.Dataset) (backend.Contents, error) {
+	held, err := n.Pools.ObserveThose(ctx, endsOf(sets))
+	if err != nil {
+		return held, fmt.Errorf("look at storage: %w", err)
+	}
+	return held, nil
+}
+
 // expect looks for volumes of network storage in their store.
 func (n *Node) expect(ctx context.Context, sets []cluster.Dataset) error {
 	ids := map[string][]cluster.DatasetID{}

@@ -24,6 +24,8 @@ func (v view) application(name string) Step {
 		return wait("its record is incomplete")
 	case a.Move != "" && !slices.Contains(v.desired.Moves[a.Move].Applications, name):
 		return wait(fmt.Sprintf("its move %s does not list it", a.Move))
+	case v.unknownOf(a, k) != "":
+		return wait(v.unknownOf(a, k)) // also what should stop goes on: whether it is by right here its data would say
 	case v.misplaced(a.Move, a.Node):
 		return wait(fmt.Sprintf("it is placed on %s, and its move %s says otherwise", v.name(a.Node), a.Move))
 	}

@@ -80,7 +80,7 @@ func TestACopyBetweenBackEnds(t *testing.T) {
 		{"somebody has it open", func(s *state) { s.o.Foreign = map[cluster.DatasetID]string{"d3": "shell"} }, "container shell uses it before it is whole"},
 		{"storage gone wrong", func(s *state) {
 			s.o.Further["store"] = cluster.Storage{Backend: "store", Error: "no answer"}
-		}, "storage cannot be used: no answer"},
+		}, "back end store cannot be looked at: no answer"},
 		{"snapshots before it is whole", func(s *state) {
 			s.there(0, "")
 			s.change("d3", func(_ *cluster.Dataset, c *cluster.Copy) { c.Snapshots = []cluster.Snapshot{snapshot(2, 1)} })
@@ -149,6 +149,30 @@ func TestAHalfMadeCopyIsNobodysToUse(t *testing.T) {
 		copies.From = "d1"
 		if plan.Permit(s.d, s.o, copies) {
 			t.Error("files of another dataset may be copied")
+		}
+	}
+}
+
+// What cannot be looked at is neither copied from nor copied into.
+func TestNothingIsCopiedInTheDark(t *testing.T) {
+	copies := plan.CopyFiles{Dataset: "d3", From: "d2", Backend: "store", Epoch: 2}
+	for _, end := range []string{"sim", "store"} {
+		s := copyingOut()
+		if !plan.Permit(s.d, s.o, copies) {
+			t.Fatal("it is not permitted at all")
+		}
+		if end == "store" {
+			s.o.Further["store"] = cluster.Storage{Backend: "store", Error: "it does not answer"}
+		} else {
+			s.o.Storage.Backend, s.o.Storage.Error = "sim", "it does not answer"
+		}
+		if plan.Permit(s.d, s.o, copies) {
+			t.Errorf("permitted while %s cannot be looked at", end)
+		}
+		for _, step := range plan.Next(s.d, s.o) {
+			if step.Kind() == copies.Kind() {
+				t.Errorf("planned while %s cannot be looked at", end)
+			}
 		}
 	}
 }

@@ -13,6 +13,9 @@ func (v view) dataset(id cluster.DatasetID) Step {
 	d, known := v.desired.Datasets[id]
 	c, here := v.seen.Copies[id]
 	if !here && (!known || d.Owner != v.me || d.Deleted) {
+		if reason := v.maybeHere(id); reason != "" {
+			return Wait{About: DatasetObject(id), Reason: reason}
+		}
 		return nil
 	}
 	if problem := v.strange(id, d, known); problem != "" {
@@ -51,6 +54,8 @@ func (v view) strange(id cluster.DatasetID, d cluster.Dataset, known bool) strin
 		return fmt.Sprintf("its move %s does not list it", d.Move)
 	case v.misplaced(d.Move, d.Owner):
 		return fmt.Sprintf("its owner is %s, and its move %s says otherwise", v.name(d.Owner), d.Move)
+	case v.unknown(id) != "":
+		return v.unknown(id)
 	case v.storage(id).Error != "":
 		return "storage cannot be used: " + v.storage(id).Error
 	case v.twin(id) != "":

@@ -24,6 +24,9 @@ func (v view) move(id cluster.MoveID) Step {
 	if _, running := v.seen.Claims[id]; running {
 		return Wait{About: MoveObject(id), Reason: "it is being carried out"}
 	}
+	if reason := v.unknownAmong(m.Datasets); reason != "" {
+		return Wait{About: MoveObject(id), Reason: reason}
+	}
 	if m.Source == v.me {
 		return v.moveAway(m)
 	}

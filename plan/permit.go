@@ -28,7 +28,7 @@ func Permit(desired cluster.Desired, observed cluster.Observed, step Step) bool 
 	case CreateVolume, CloneVolume, CopyFiles, MakeHead, Attach, Detach, Evict, Mount, Unmount, DropHead, DestroyCopy, Resize, PruneSnapshot, TakeSnapshot,
 		TakeTogether, Revert, CreateContainer, StartContainer, RemoveContainer, OpenGate, RunMove, AbortMove, ResumeMove, TakeBackMove, CleanMove, Wait:
 	}
-	return !v.fenced() && v.mayDo(step)
+	return !v.fenced() && !v.inTheDark(step) && v.mayDo(step)
 }
 
 // mayDo is about what a fenced node never does.

@@ -5,6 +5,7 @@ package plan_test
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,6 +32,7 @@ func TestAnythingGivesAtMostOnePermittedStepForEachObject(t *testing.T) {
 				t.Fatalf("Next gives %s %+v, which is not permitted", s.Kind(), s)
 			}
 			writable(t, d, o, s)
+			dark(t, d, o, s)
 			alone(t, d, o, s)
 			keeping(t, d, o, s)
 			half(t, d, o, s)
@@ -154,6 +156,41 @@ func taking(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.TakeSnapsh
 	for _, k := range x.Snapshots {
 		if k.ID == s.ID && (k.Taken != nil || k.Removed) {
 			t.Fatalf("%+v takes what is taken or removed: %+v", s, k)
+		}
+	}
+}
+
+// dark is that nothing is done about what is, or was when this node last told of it, in a back end that cannot be looked at: not with
+// the dataset, nor with an application or a move that has it.
+func dark(t *rapid.T, d cluster.Desired, o cluster.Observed, s plan.Step) {
+	if me := d.Nodes[o.Node]; me.Fence != nil && me.Fence.BootID == o.BootID {
+		return // it stops what serves, whatever is to be seen
+	}
+	if _, wait := s.(plan.Wait); wait {
+		return
+	}
+	var ids []cluster.DatasetID
+	kind, name, _ := strings.Cut(s.Object(), "/")
+	switch kind {
+	case "dataset":
+		ids = []cluster.DatasetID{cluster.DatasetID(name)}
+	case "application":
+		ids = slices.Concat(d.Applications[name].DatasetIDs(), o.Containers[name].Datasets)
+	case "move":
+		ids = d.Moves[cluster.MoveID(name)].Datasets
+	}
+	for _, id := range ids {
+		x, known := d.Datasets[id]
+		told, was := d.Elsewhere[o.Node].Copies[id]
+		for _, end := range []string{x.Backend, told.Backend} {
+			inFirst := end == "" || end == o.Storage.Backend
+			why := o.Further[end].Error
+			if inFirst {
+				why = o.Storage.Error
+			}
+			if why != "" && (known && end == x.Backend || was && end == told.Backend) {
+				t.Fatalf("%s %+v, where back end %q of %+v, told of as %+v, cannot be looked at: %s", s.Kind(), s, end, x, told, why)
+			}
 		}
 	}
 }

@@ -142,7 +142,7 @@ func copies(t *rapid.T) map[cluster.DatasetID]cluster.Copy {
 		if rapid.Bool().Draw(t, "copy") {
 			continue
 		}
-		c := cluster.Copy{Dataset: id, Head: often(t, "head"), Divergent: !often(t, "not divergent"), Size: pick(t, "size", int64(0), 1<<30)}
+		c := cluster.Copy{Dataset: id, Backend: pick(t, "in", "", "", "sim", "zfs"), Head: often(t, "head"), Divergent: !often(t, "not divergent"), Size: pick(t, "size", int64(0), 1<<30)}
 		if c.Head {
 			c.Epoch = cluster.Epoch(rapid.IntRange(1, 4).Draw(t, "head epoch"))
 			c.Mounted = pick(t, "mounted", "", "/flocker/"+string(id))
@@ -170,8 +170,11 @@ func observed(t *rapid.T) cluster.Observed {
 	if rapid.Bool().Draw(t, "network storage") {
 		o.Storage.Machine, o.Storage.Capabilities = "m-me", cluster.Capabilities{Attaches: true, Resizes: true, Fences: rapid.Bool().Draw(t, "fences")}
 	}
-	if !often(t, "storage works") {
+	if rapid.IntRange(0, 3).Draw(t, "storage fails") == 0 {
 		o.Storage.Error = "the pool is not mounted"
+	}
+	if rapid.Bool().Draw(t, "two back ends") {
+		o.Further = map[string]cluster.Storage{"zfs": {Backend: "zfs", Capabilities: cluster.Capabilities{Replicates: true, Snapshots: true}, Error: pick(t, "zfs works", "", "no answer")}}
 	}
 	for _, name := range append(names, "unknown") {
 		if rapid.Bool().Draw(t, "container") {

@@ -32,10 +32,13 @@ func (v view) prune(d cluster.Dataset, c cluster.Copy) Step {
 	return nil
 }
 
-// reported says whether every other node has ever told what it holds.
+// reported says whether every other node has ever told what it holds, in the dataset's back end too: one that was never looked at can do
+// nothing yet. What was told before a back end could not be looked at any more still counts.
 func (v view) reported(id cluster.DatasetID) bool {
 	for n := range v.desired.Nodes {
-		if _, ok := v.desired.Elsewhere[n]; !ok && n != v.me {
+		other, ok := v.desired.Elsewhere[n]
+		never := other.Unknown(v.backend(id)) != "" && other.Back(v.backend(id)).Capabilities == (cluster.Capabilities{})
+		if (!ok || never) && n != v.me {
 			return false
 		}
 	}

@@ -14,9 +14,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/flocker-project/flocker/agent"
 	"github.com/flocker-project/flocker/api"
@@ -24,6 +26,7 @@ import (
 	"github.com/flocker-project/flocker/backend/all"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container/docker"
+	"github.com/flocker-project/flocker/converge"
 	"github.com/flocker-project/flocker/internal/filecopy"
 	"github.com/flocker-project/flocker/migrate"
 	"github.com/flocker-project/flocker/network"
@@ -81,18 +84,19 @@ func (o agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	return errors.Join(err, engine.Close(), pools.Close())
 }
 
-// pools are the node's back ends.
+// pools are the node's back ends. One that does not open is opened later; what agent.yml says wrongly is an error now.
 func (o agentOptions) pools(ctx context.Context, conf agentConfig, creds *pki.Credentials, log *slog.Logger) (*backend.Pools, error) {
-	var open []*backend.Pool
-	var pools *backend.Pools
-	var err error
-	for _, s := range conf.storages() {
-		var pool *backend.Pool
-		if pool, err = o.pool(ctx, s, creds, log); err != nil {
-			break
-		}
-		open = append(open, pool)
+	all := conf.storages()
+	open := make([]*backend.Pool, len(all))
+	var opening errgroup.Group
+	for i, s := range all {
+		opening.Go(func() (err error) {
+			open[i], err = o.pool(ctx, s, creds, log)
+			return err
+		})
 	}
+	err := opening.Wait()
+	var pools *backend.Pools
 	if err == nil {
 		pools, err = backend.NewPools(open[0], open[1:]...)
 	}
@@ -100,7 +104,9 @@ func (o agentOptions) pools(ctx context.Context, conf agentConfig, creds *pki.Cr
 		return pools, nil
 	}
 	for _, pool := range open {
-		err = errors.Join(err, pool.Close())
+		if pool != nil {
+			err = errors.Join(err, pool.Close())
+		}
 	}
 	return nil, err
 }
@@ -108,12 +114,17 @@ func (o agentOptions) pools(ctx context.Context, conf agentConfig, creds *pki.Cr
 // pool is one back end: the driver, and around it all that is the same for every driver.
 func (o agentOptions) pool(ctx context.Context, s namedStorage, creds *pki.Credentials, log *slog.Logger) (*backend.Pool, error) {
 	self := creds.Identity()
-	driver, err := all.Open(ctx, all.Node{ID: self.Node, Cluster: self.Cluster, Credentials: creds}, s.kind(), s.options, log)
-	if err != nil && s.kind() != s.name {
-		err = fmt.Errorf("back end %s: %w", s.name, err)
-	}
-	if err != nil {
-		return nil, err
+	node := all.Node{ID: self.Node, Cluster: self.Cluster, Credentials: creds}
+	driver := backend.OpenLater(s.name, func(ctx context.Context) (backend.Driver, error) {
+		return all.Open(ctx, node, s.kind(), s.options, log)
+	}, &converge.Backoff{Min: time.Second})
+	switch err := driver.Open(ctx); {
+	case errors.Is(err, cluster.ErrInvalid) && s.kind() != s.name:
+		return nil, errors.Join(fmt.Errorf("back end %s: %w", s.name, err), driver.Close())
+	case errors.Is(err, cluster.ErrInvalid):
+		return nil, errors.Join(err, driver.Close())
+	case err != nil:
+		log.ErrorContext(ctx, "back end does not open; what is in it is left as it is, and it is tried again", "backend", s.name, "error", err)
 	}
 	options := backend.Options{Name: s.name, MountRoot: o.mountRoot, Log: log}
 	if s.kind() != s.name {

@@ -43,10 +43,17 @@ func (s storageConfig) options(into any) error {
 			&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: key, Line: value.Line, Column: 1}, &value)
 	}
 	if err := section.Load(into, yaml.WithKnownFields()); err != nil {
-		return fmt.Errorf("options of back end %s: %w", s.kind(), yamlProblem(err))
+		return fmt.Errorf("options of back end %s: %w", s.kind(), mistake{yamlProblem(err)})
 	}
 	return nil
 }
+
+// mistake is an error that is agent.yml's: trying again does not mend it.
+type mistake struct{ error }
+
+func (m mistake) Unwrap() error { return m.error }
+
+func (m mistake) Is(target error) bool { return target == cluster.ErrInvalid }
 
 // namedStorage is a back end as agent.yml has it.
 type namedStorage struct {

@@ -49,6 +49,8 @@ type node struct {
 	broken atomic.Bool // its storage
 	slow   atomic.Bool // copying files does not come to an end
 
+	trouble atomic.Pointer[func(op string) error] // with its second back end
+
 	mu      sync.Mutex
 	boot    string
 	process *process

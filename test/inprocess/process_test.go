@@ -59,8 +59,11 @@ func (n *node) start() {
 			Inner: inner,
 			Before: func(op string, _ cluster.DatasetID) error {
 				p.begin(op)
-				if n.broken.Load() && inner == backend.Driver(n.disk) {
+				switch trouble := n.trouble.Load(); {
+				case n.broken.Load() && inner == backend.Driver(n.disk):
 					return errBroken
+				case trouble != nil && inner == backend.Driver(n.shared):
+					return (*trouble)(op)
 				}
 				return nil
 			},

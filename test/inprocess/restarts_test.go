@@ -158,7 +158,14 @@ func TestNextAgentTakesNothingBack(t *testing.T) {
 	n.current().kill()
 	n.broken.Store(true)
 	n.start()
-	w.until("the agent says what is wrong", isPending(errBroken.Error()))
+	w.until("the agent says what is wrong", func() bool {
+		s, err := w.user.Status(t.Context())
+		objects := map[string]bool{}
+		for _, p := range s.Pending {
+			objects[p.Object] = strings.Contains(p.Reason, errBroken.Error())
+		}
+		return err == nil && len(objects) == 3 && objects["node/"+string(n.id)] && objects["dataset/"+id] && objects["application/once"]
+	})
 	if !isKnown() {
 		t.Error("an agent that cannot look took back what is known")
 	}

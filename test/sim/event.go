@@ -27,6 +27,9 @@ func (w *World) Work() []Event {
 	var list []Event
 	for _, id := range w.ids() {
 		list = append(list, w.recovery(w.nodes[id])...)
+		if n := w.nodes[id]; n.dark {
+			list = append(list, Event{string(id) + ": its back end is seen again", func() { n.dark = false }})
+		}
 		list = append(list, w.agentWork(w.nodes[id])...)
 	}
 	for i, m := range w.post {
@@ -164,6 +167,9 @@ func (w *World) nodeTrouble(n *node) []Event {
 		return list
 	}
 	add("agent dies", func() { n.agent = nil })
+	if !n.dark {
+		add("its back end is not seen", func() { n.dark = true })
+	}
 	for _, id := range sorted(n.agent.functions) {
 		for f := n.agent.functions[id]; f.blocked(n) && len(list) < 12; {
 			add("no answer at "+string(f.at), func() { w.timeOut(f) })

@@ -44,6 +44,7 @@ const (
 type function struct {
 	at     stage
 	target bool
+	dark   bool         // what it stands on was seen without the back end
 	claim  bool         // from here on the loop keeps its hands off
 	latest cluster.Move // the newest it knows of the move
 	waits  bool         // an answer is awaited
@@ -62,7 +63,7 @@ func (f *function) knows(n *node) cluster.Desired { return plan.Advance(n.agent.
 // permitted carries a step out where plan permits it.
 func (w *World) permitted(n *node, f *function, s plan.Step) bool {
 	d := f.knows(n)
-	if !plan.Permit(d, w.observe(n), s) {
+	if !plan.Permit(d, w.look(n, f.dark), s) {
 		return false
 	}
 	return w.do(n, s, d)

@@ -24,6 +24,10 @@ const (
 	TargetHearsNobody Fault = "the target's function gets no answer"
 	TargetUnready     Fault = "the application does not get ready"
 	Cancelled         Fault = "someone cancels"
+	SourceUnseen      Fault = "the source's back end cannot be looked at for a while"
+	TargetUnseen      Fault = "the target's back end cannot be looked at for a while"
+	SourceDiesUnseen  Fault = "the source's agent dies, and the next one cannot look at the back end for a while"
+	TargetDiesUnseen  Fault = "the target's agent dies, and the next one cannot look at the back end for a while"
 	DataKeptOpen      Fault = "a process on the source keeps the data open"
 )
 
@@ -31,7 +35,7 @@ const (
 func Faults() []Fault {
 	return []Fault{
 		DataKeptOpen, SourceAgentDies, TargetAgentDies, BothAgentsDie, SourceReboots, TargetReboots, BothReboot,
-		SessionsExpire, SourceHearsNobody, TargetHearsNobody, TargetUnready, Cancelled,
+		SourceUnseen, TargetUnseen, SourceDiesUnseen, TargetDiesUnseen, SessionsExpire, SourceHearsNobody, TargetHearsNobody, TargetUnready, Cancelled,
 	}
 }
 
@@ -133,12 +137,33 @@ func (w *World) strike(f Fault) {
 		w.deaf(to)
 	case TargetUnready:
 		w.unready = true
+	case SourceUnseen:
+		w.blind(from)
+	case TargetUnseen:
+		w.blind(to)
+	case SourceDiesUnseen:
+		from.agent = nil
+		w.blind(from)
+	case TargetDiesUnseen:
+		to.agent = nil
+		w.blind(to)
 	case DataKeptOpen:
 		from.lingers[data] = from.mounted[data]
 	case Cancelled:
 		if m := w.store.now.Applications[app].Move; m != "" {
 			w.store.cancel(m)
 		}
+	}
+}
+
+// blind lets everything go on for a while in which a node's agent, the next one if need be, cannot look at its back end.
+func (w *World) blind(n *node) {
+	if n.dark = true; n.agent == nil {
+		w.boot(n)
+		w.connect(n)
+	}
+	for range 10 {
+		w.pass()
 	}
 }
 

@@ -22,6 +22,7 @@ type node struct {
 	boxes   map[string]box
 	notes   map[cluster.MoveID]int     // fsynced
 	lingers map[cluster.DatasetID]bool // a process in another mount namespace has the data open
+	dark    bool                       // its back end cannot be looked at; what was begun there goes on
 	last    cluster.Desired            // what the agent last read, for an agent that wrongly keeps it
 	agent   *agent                     // nil while its process is dead
 }

@@ -17,7 +17,8 @@ func sorted[K ~string, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)
 
 // same says whether two observations tell the store the same.
 func same(a, b cluster.Observed) bool {
-	return a.Session == b.Session && a.BootID == b.BootID && maps.EqualFunc(a.Copies, b.Copies, sameCopy) && reflect.DeepEqual(a.Containers, b.Containers)
+	told := a.Storage.Error != "" || maps.EqualFunc(a.Copies, b.Copies, sameCopy) // of what nobody sees nothing is told
+	return a.Session == b.Session && a.BootID == b.BootID && a.Storage.Error == b.Storage.Error && told && reflect.DeepEqual(a.Containers, b.Containers)
 }
 
 func sameCopy(a, b cluster.Copy) bool {
@@ -30,7 +31,7 @@ func sameCopy(a, b cluster.Copy) bool {
 func (w *World) Start() {
 	for _, id := range w.ids() {
 		n := w.nodes[id]
-		n.up = true
+		n.up, n.dark = true, false
 		if n.agent == nil {
 			w.boot(n)
 		}

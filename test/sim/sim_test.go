@@ -177,6 +177,13 @@ func TestLawsNoticePlantedBugs(t *testing.T) {
 			})
 		}), true, false},
 
+		{"what cannot be looked at is taken for gone", "I", sim.Bugs{}, planner(func(_ *cluster.Desired, o *cluster.Observed) {
+			o.Storage.Error = ""
+		}), true, false},
+		{"a volume that cannot be looked at is taken for gone", "I", sim.Bugs{}, planner(func(_ *cluster.Desired, o *cluster.Observed) {
+			o.Storage.Error = ""
+		}), true, true},
+
 		{"the release of a volume is not proven", "I", sim.Bugs{ReleaseUnproven: true}, plan.Next, false, true},
 		{"the source stays attached", "I3", sim.Bugs{KeepsVolume: true}, plan.Next, false, true},
 		{"a store that attaches to two machines", "I1", sim.Bugs{SharedVolumes: true}, plan.Next, true, true},

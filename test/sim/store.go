@@ -174,8 +174,12 @@ func (s *store) expire(id cluster.NodeID) {
 // report stores what a node observed and what follows from it: a dataset whose owner has a head is born.
 func (s *store) report(o cluster.Observed) {
 	s.write(func(d *cluster.Desired) {
+		fresh := o.Copies
+		if o.Storage.Error != "" { // what is out of sight stands as it was
+			o.Copies = d.Elsewhere[o.Node].Copies
+		}
 		d.Elsewhere[o.Node] = o
-		for id, c := range o.Copies {
+		for id, c := range fresh {
 			if x, ok := d.Datasets[id]; ok && x.Owner == o.Node && c.Head && c.Epoch == x.Epoch {
 				x.Born, x.Adopt, x.Eviction = true, "", cluster.Eviction{}
 				d.Datasets[id] = forgetGone(x, c)

@@ -128,10 +128,16 @@ func (w *World) connect(n *node) {
 }
 
 // observe is what the agent's discovery finds.
-func (w *World) observe(n *node) cluster.Observed {
+func (w *World) observe(n *node) cluster.Observed { return w.look(n, n.dark) }
+
+// look is what a look finds. In a back end that cannot be looked at it finds neither that something is there nor that it is not.
+func (w *World) look(n *node, dark bool) cluster.Observed {
 	o := n.observe()
 	if w.net != nil {
 		w.seen(n, &o)
+	}
+	if dark {
+		o.Copies, o.Storage.Error = map[cluster.DatasetID]cluster.Copy{}, "no answer"
 	}
 	return o
 }
@@ -204,7 +210,7 @@ func (w *World) call(n *node, f *function) {
 	if _, running := n.agent.functions[f.latest.ID]; running || f.target && !w.idle(n, f.latest) {
 		return
 	}
-	f.claim = f.target
+	f.claim, f.dark = f.target, n.dark
 	n.agent.functions[f.latest.ID] = f
 }
 
