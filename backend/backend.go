@@ -138,7 +138,8 @@ type Arrival struct {
 
 // Replicator sends snapshots between nodes.
 type Replicator interface {
-	// Send writes the snapshot, as a difference to base where base is not empty (ErrBaseMissing if it is not here).
+	// Send writes the snapshot, as a difference to base where base is not empty: ErrBaseMissing if it is not here, ErrUnfit if there is none
+	// because the snapshot was not made from it. Then nothing was written.
 	Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error
 	// Receive reads what Send wrote. The snapshot appears, whole and verified, only after r ended with io.EOF and
 	// everything was applied and is durable; any other error of r leaves nothing behind. announced is called once,

@@ -265,9 +265,25 @@ func (s *set) copyOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.sendOne(ctx, snap)
+	err = s.sendFit(ctx, snap)
 	s.bytes += before
 	return err
+}
+
+// sendFit sends a snapshot as a difference to the newest common one that it was made from. Others are of what a roll-back has undone.
+func (s *set) sendFit(ctx context.Context, snap cluster.Snapshot) error {
+	for {
+		err := s.sendOne(ctx, snap)
+		if !errors.Is(err, backend.ErrUnfit) || s.base.Name == "" {
+			return err
+		}
+		s.base = s.commonBefore(s.base)
+	}
+}
+
+// commonBefore is the newest snapshot that both ends have and that is older than another.
+func (s *set) commonBefore(one cluster.Snapshot) cluster.Snapshot {
+	return common(slices.DeleteFunc(slices.Clone(s.here), func(o cluster.Snapshot) bool { return o.Name >= one.Name }), s.there)
 }
 
 // sendOne sends a snapshot through a stream of its own; it is the base of the next.

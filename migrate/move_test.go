@@ -62,6 +62,38 @@ func TestDifferenceThatDoesNotFitIsReplacedByTheWhole(t *testing.T) {
 	}
 }
 
+// After a roll-back the newest common snapshot may be of what was undone: an older one that the data was made from serves as base.
+func TestDifferenceToWhatWasUndoneIsOneToAnOlderSnapshot(t *testing.T) {
+	const third, size = 3, 1 << 20 // the third copy has two snapshots to choose from
+	for name, undone := range map[string]int32{"the newest": 1, "all": 2} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.withApplication(func(a *cluster.Application) { a.Hooks.Quiesce = []string{"quiesce"} }) // it makes more rounds
+			var sends atomic.Int32
+			w.machines[alpha].storage = func(op string, id cluster.DatasetID) error {
+				if op != "send" || id != data {
+					return nil
+				}
+				if n := sends.Add(1); n >= third && n < third+undone {
+					return fmt.Errorf("it was not made from it: %w", backend.ErrUnfit)
+				}
+				return nil
+			}
+			w.start(nil)
+			w.until("the data is there", func() bool {
+				return w.machines[alpha].disk.Write(data, "big", make([]byte, size)) == nil
+			})
+			m := w.end(w.ask(beta, nil))
+			if m.Phase != cluster.MoveCleaned || sends.Load() <= third+undone {
+				t.Fatalf("the move ended as %s after %d sends: %s", m.Phase, sends.Load(), m.Reason)
+			}
+			if whole, want := m.Report.Bytes >= 2*size, undone == 2; whole != want {
+				t.Errorf("%d bytes were sent of %d; want all a second time: %v", m.Report.Bytes, size, want)
+			}
+		})
+	}
+}
+
 // New connections wait before the application is stopped, or it would refuse them; the target's commit ends that.
 func TestNewConnectionsAreHeldBeforeTheStop(t *testing.T) {
 	w := newWorld(t)

@@ -66,6 +66,7 @@ var _ interface {
 	backend.Space
 	backend.Mounter
 	backend.Snapshotter
+	backend.Reverter
 	backend.Replicator
 	backend.Resizer
 } = (*Driver)(nil)

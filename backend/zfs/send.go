@@ -41,22 +41,22 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 	return d.send(ctx, l, snapshot, base, w)
 }
 
-// join lets a line take over the base from that which it is a clone of, so that both are in one line.
+// join lets a line take over the base from that which it is a clone of, so that both are in one line. A line that is not of the base is
+// ErrUnfit: ZFS knows differences to ancestors only.
 func (d *Driver) join(ctx context.Context, l, of *line, base string) error {
-	if l.origin == "" {
-		return fmt.Errorf("base %s: %w: %s is not of it", base, backend.ErrBaseMissing, l.name)
+	if l.origin != "" {
+		if _, err := d.zfs(ctx, "promote", l.name); err != nil {
+			return err
+		}
+		now, err := d.look(ctx, l.dataset)
+		if err != nil {
+			return err
+		}
+		if has, _, ok := now.find(base); ok && has.name == l.name {
+			return nil
+		}
 	}
-	if _, err := d.zfs(ctx, "promote", l.name); err != nil {
-		return err
-	}
-	now, err := d.look(ctx, l.dataset)
-	if err != nil {
-		return err
-	}
-	if has, _, ok := now.find(base); !ok || has.name != l.name {
-		return fmt.Errorf("base %s: %w: it is in %s, and %s is not of it", base, backend.ErrBaseMissing, of.name, l.name)
-	}
-	return nil
+	return fmt.Errorf("base %s: %w: it is in %s, and %s is not of it", base, backend.ErrUnfit, of.name, l.name)
 }
 
 // send runs `zfs send`.

@@ -188,7 +188,7 @@ func (d *Driver) cloneOther(ctx context.Context, l *line, snapshot string, spec 
 
 // DropHead removes the head when nobody can reach it.
 func (d *Driver) DropHead(ctx context.Context, id cluster.DatasetID) error {
-	ls, err := d.look(ctx, id)
+	ls, err := d.lookEnded(ctx, id)
 	if err != nil {
 		return err
 	}

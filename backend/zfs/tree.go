@@ -217,7 +217,23 @@ func (d *Driver) parse(out string) (*tree, error) {
 	for _, l := range t.lines {
 		slices.SortStableFunc(l.snapshots, func(a, b snapshot) int { return cmp.Compare(a.txg, b.txg) })
 	}
+	t.supersede()
 	return t, nil
+}
+
+// supersede lets only the latest of a dataset's heads be one.
+func (t *tree) supersede() {
+	latest := map[cluster.DatasetID]uint64{}
+	for _, l := range t.lines {
+		if l.head != nil {
+			latest[l.dataset] = max(latest[l.dataset], l.head.Turn)
+		}
+	}
+	for _, l := range t.lines {
+		if l.head != nil && l.ending == "" && l.head.Turn < latest[l.dataset] {
+			l.ending = endingHead
+		}
+	}
 }
 
 // addLine adds a filesystem that is marked, directly below the parent.
