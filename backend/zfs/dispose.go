@@ -52,7 +52,7 @@ func (d *Driver) removable(ctx context.Context, l *line) error {
 	for text := range strings.Lines(string(out)) {
 		name, origin, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\t")
 		ours := slices.ContainsFunc(t.lines, func(l *line) bool { return l.name == name })
-		if strings.HasPrefix(origin, l.name+"@") && !ours && !strings.HasPrefix(name, d.incoming()+"/") {
+		if strings.HasPrefix(origin, l.name+"@") && !ours && !d.hidden(name, origin) {
 			return fmt.Errorf("%w: %s is a clone of %s and not Flocker's", backend.ErrBusy, name, origin)
 		}
 		if strings.HasPrefix(name, l.name+"/") {

@@ -19,7 +19,7 @@ func (d *Driver) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range t.incoming {
+	for _, name := range t.hidden {
 		if err := d.scrap(ctx, name); err != nil {
 			return err
 		}

@@ -174,7 +174,7 @@ func (d *Driver) cloneInPlace(ctx context.Context, l *line, size int64, head rec
 }
 
 func (d *Driver) cloneOther(ctx context.Context, l *line, snapshot string, spec backend.Spec, head record) error {
-	fresh, err := d.cloneHidden(ctx, l.at(snapshot), spec.Dataset, &head, spec.Size, spec.Profile)
+	fresh, err := d.cloneHidden(ctx, l, snapshot, spec.Dataset, &head, spec.Size, spec.Profile)
 	if err != nil {
 		return err
 	}
