@@ -15,14 +15,18 @@ import (
 
 // Destroy takes each line out of sight in one step before it removes it.
 func (d *Driver) Destroy(ctx context.Context, id cluster.DatasetID) error {
-	ls, err := d.look(ctx, id)
-	if err != nil || len(ls) == 0 {
+	t, err := d.read(ctx)
+	if err != nil {
 		return err
 	}
+	ls := t.of(id)
 	for _, l := range ls {
 		if err := d.removable(ctx, l); err != nil {
 			return err
 		}
+	}
+	if err := d.dropPartials(ctx, t, id); err != nil || len(ls) == 0 {
+		return err
 	}
 	return d.dispose(ctx, ls)
 }

@@ -66,12 +66,15 @@ var _ interface {
 	backend.Space
 	backend.Mounter
 	backend.Snapshotter
-	backend.Reverter
 	backend.Replicator
 	backend.Resizer
 } = (*Driver)(nil)
 
-var _ backend.Profiler = (*Driver)(nil)
+var _ interface {
+	backend.Profiler
+	backend.Reverter
+	backend.Resumer
+} = (*Driver)(nil)
 
 // Open finds the parent filesystem or makes it, and removes what an earlier process left half done.
 func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error) {

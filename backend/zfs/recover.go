@@ -24,6 +24,9 @@ func (d *Driver) recover(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.dropPartials(ctx, t, ""); err != nil {
+		return err
+	}
 	for _, l := range t.lines {
 		if err := d.recoverLine(ctx, l); err != nil {
 			return err

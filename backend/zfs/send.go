@@ -61,7 +61,7 @@ func (d *Driver) join(ctx context.Context, l, of *line, base string) error {
 
 // send runs `zfs send`.
 func (d *Driver) send(ctx context.Context, l *line, snapshot, base string, w io.Writer) error {
-	args := []string{"send"}
+	var args []string
 	if l.encrypted {
 		args = append(args, "-w") // as it is on disk: the key stays here
 	} else {
@@ -70,10 +70,14 @@ func (d *Driver) send(ctx context.Context, l *line, snapshot, base string, w io.
 	if base != "" {
 		args = append(args, "-i", "@"+base)
 	}
+	return d.sendAs(ctx, append(args, l.at(snapshot)), w)
+}
+
+func (d *Driver) sendAs(ctx context.Context, args []string, w io.Writer) error {
 	watched, stalled := watch(ctx, d.limit)
 	defer stalled.end()
 	to := &keepError{w: w, stalled: stalled}
-	cmd := run.Command(watched, "zfs", append(args, l.at(snapshot))...)
+	cmd := run.Command(watched, "zfs", slices.Concat([]string{"send"}, args)...)
 	cmd.Stdout = to
 	err := backend.UnlessEnded(watched, cmd.Run)
 	switch {

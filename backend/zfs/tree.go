@@ -115,6 +115,7 @@ func (ls lines) find(name string) (*line, snapshot, bool) {
 type tree struct {
 	lines    lines    // by name
 	hidden   []string // filesystems that are half made
+	partials []partial
 }
 
 func (t *tree) of(id cluster.DatasetID) (found lines) {
@@ -136,6 +137,9 @@ func (d *Driver) readBelow(ctx context.Context, name string) (t *tree, err error
 	}
 	if d.can.encryption {
 		properties = append(properties, "encryption")
+	}
+	if d.can.resumes {
+		properties = append(properties, tokenProperty)
 	}
 	for range 5 {
 		var out []byte
@@ -206,7 +210,11 @@ func (d *Driver) parse(out string) (*tree, error) {
 			continue
 		}
 		if d.hidden(name, all[name]["origin"]) {
-			t.hidden = append(t.hidden, name)
+			if p, ok := d.partialOf(name, all[name]); ok {
+				t.partials = append(t.partials, p)
+			} else {
+				t.hidden = append(t.hidden, name)
+			}
 			continue
 		}
 		if err := d.addLine(t, name, all[name]); err != nil {
