@@ -30,6 +30,11 @@ test: check e2e ## everything: check, then the kernel and end-to-end tests (root
 e2e: build setup ## only the kernel and end-to-end tests (root)
 	@scripts/e2e.sh
 
+.PHONY: test-vm
+test-vm: ## the tests of the ZFS back end with OpenZFS, in a virtual machine (root; not part of test)
+	@scripts/setup.sh vm
+	@scripts/test-vm.sh $(FLAGS)
+
 .PHONY: demo
 demo: build bin/flocker-demo setup ## a three-node cluster on this machine; two databases move between its nodes
 	@scripts/demo.sh

@@ -22,6 +22,8 @@ type PrepareReply struct {
 	NeedImages []string `json:"need_images,omitempty"`
 	// Snapshots are the copies that can serve as a base, by dataset.
 	Snapshots map[cluster.DatasetID][]cluster.Snapshot `json:"snapshots,omitempty"`
+	// Partials are what has arrived of snapshots whose streams broke off, where that can be completed.
+	Partials map[cluster.DatasetID]cluster.Partial `json:"partials,omitempty"`
 }
 
 // Check is one preflight result.

@@ -134,17 +134,29 @@ type Arrival struct {
 	Dataset cluster.DatasetID
 	Base    string // the snapshot that it is a difference to; empty: it is whole
 	Profile string // the dataset's, for what is stored anew
+	Rest    string // the token of the partial that it completes; empty: it is all
 }
 
 // Replicator sends snapshots between nodes.
 type Replicator interface {
-	// Send writes the snapshot, as a difference to base where base is not empty (ErrBaseMissing if it is not here).
+	// Send writes the snapshot, as a difference to base where base is not empty: ErrBaseMissing if it is not here, ErrUnfit if there is none
+	// because the snapshot was not made from it. Then nothing was written.
 	Send(ctx context.Context, id cluster.DatasetID, snapshot, base string, w io.Writer) error
 	// Receive reads what Send wrote. The snapshot appears, whole and verified, only after r ended with io.EOF and
-	// everything was applied and is durable; any other error of r leaves nothing behind. announced is called once,
+	// everything was applied and is durable; any other error of r leaves nothing behind that shows. announced is called once,
 	// before r is read, and gives what the sender said of the snapshot, which is compared with what arrived; what needs
 	// only the base is done before it is called, so that it may wait for the snapshot to be taken.
 	Receive(ctx context.Context, to Arrival, announced Announced, r io.Reader) (cluster.Snapshot, error)
+}
+
+// Resumer is for Replicators that can go on with a whole snapshot where its stream broke off.
+type Resumer interface {
+	// Partial is what was received so of a dataset; nothing where its token is empty. It goes with the dataset, with the next snapshot
+	// that is received for it from its beginning, and after a day.
+	Partial(ctx context.Context, id cluster.DatasetID) (cluster.Partial, error)
+	// SendRest writes what another node lacks of a snapshot, for a Receive that names the same token. ErrUnfit, with nothing written, where that
+	// cannot be.
+	SendRest(ctx context.Context, id cluster.DatasetID, of cluster.Partial, w io.Writer) error
 }
 
 // Resizer changes a volume's limit; safe while mounted.

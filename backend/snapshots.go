@@ -67,6 +67,42 @@ func (p *Pool) Send(ctx context.Context, id cluster.DatasetID, snapshot, base st
 	})
 }
 
+// Partial is what was received of a snapshot whose stream broke off; nothing where the back end cannot go on with it. A receive that goes on is
+// waited for.
+func (p *Pool) Partial(ctx context.Context, id cluster.DatasetID) (of cluster.Partial, err error) {
+	resumer, ok := as[Resumer](p.driver)
+	if !ok {
+		return of, nil
+	}
+	if err := checkID(id); err != nil {
+		return of, fmt.Errorf("partial: %w", err)
+	}
+	release, err := p.streams.acquire(ctx, id)
+	if err != nil {
+		return of, fmt.Errorf("partial of dataset %s: wait for a receive: %w", id, err)
+	}
+	defer release()
+	err = p.do(ctx, call{op: "partial", id: id}, func() error {
+		of, err = resumer.Partial(ctx, id)
+		return err
+	})
+	return of, err
+}
+
+// SendRest writes what another node lacks of a snapshot.
+func (p *Pool) SendRest(ctx context.Context, id cluster.DatasetID, of cluster.Partial, w io.Writer) error {
+	resumer, ok := as[Resumer](p.driver)
+	if !ok {
+		return fmt.Errorf("send the rest of dataset %s: %w", id, ErrUnfit)
+	}
+	return p.stream(ctx, call{op: "send-rest", id: id, object: of.Snapshot}, func(Replicator) error {
+		if err := checkName(of.Snapshot, false); err != nil {
+			return err
+		}
+		return resumer.SendRest(ctx, id, of, w)
+	})
+}
+
 // Receive reads a snapshot from r; one at a time for a dataset. Other changes of the dataset go on meanwhile.
 func (p *Pool) Receive(ctx context.Context, to Arrival, announced Announced, r io.Reader) (cluster.Snapshot, error) {
 	var got cluster.Snapshot

@@ -145,6 +145,14 @@ type Snapshot struct {
 	Used    int64     `json:"used,omitempty"` // bytes only it refers to, where known
 }
 
+// Partial is a whole snapshot of which a part was received before its stream broke off. It is no copy of anything.
+type Partial struct {
+	Snapshot string `json:"snapshot"` // its name, and
+	ID       string `json:"id"`       // content
+	// Token is the back end's own word for what is missing.
+	Token string `json:"token"`
+}
+
 // ContainerState is a container's state on a node.
 type ContainerState string
 

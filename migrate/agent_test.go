@@ -36,6 +36,7 @@ type machine struct {
 	disk  *mem.Driver
 	// storage, where set before anything runs, is asked before each call to the disk.
 	storage fault.Hook
+	answer  fault.Hook // after a call of storage
 	pool    *backend.Pool
 	eng     *engine
 	net     *netmem.Network

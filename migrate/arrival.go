@@ -40,7 +40,7 @@ func (n *Node) ReceiveStream(ctx context.Context, from cluster.NodeID, h transfe
 		return s, err
 	}
 	d := p.datasets[h.Dataset]
-	to := backend.Arrival{Dataset: d.ID, Base: h.Base, Profile: d.Profile}
+	to := backend.Arrival{Dataset: d.ID, Base: h.Base, Profile: d.Profile, Rest: h.Rest}
 	snap, err := n.pool(d).Receive(ctx, to, announced, r)
 	if err != nil {
 		return transfer.Reply{}, refused(codeOf(err), err)

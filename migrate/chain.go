@@ -4,7 +4,6 @@ package migrate
 
 import (
 	"context"
-	"slices"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
@@ -48,8 +47,8 @@ func (s *set) copyAhead(ctx context.Context) (bytes int64, err error) {
 	}
 	defer func() { s.base = common(s.here, s.there) }()
 	for _, one := range list {
-		s.base = common(slices.DeleteFunc(slices.Clone(s.here), func(o cluster.Snapshot) bool { return o.Name >= one.Name }), s.there)
-		err := s.sendOne(ctx, one)
+		s.base = s.commonBefore(one)
+		err := s.sendFit(ctx, one)
 		if unfit(err) { // see copy
 			bytes += s.bytes
 			s.base = cluster.Snapshot{}

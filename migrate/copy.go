@@ -147,7 +147,7 @@ func (r *run) findBases(ctx context.Context) error {
 	}
 	for _, s := range r.copied() {
 		id := s.dataset.ID
-		s.here, s.there = held.Copies[id].Snapshots, reply.Snapshots[id]
+		s.here, s.there, s.partial = held.Copies[id].Snapshots, reply.Snapshots[id], reply.Partials[id]
 		s.base = common(s.here, s.there)
 		s.used = held.Copies[id].Used
 		s.serial = 0
@@ -188,6 +188,7 @@ type set struct {
 	taken   time.Time          // when the last snapshot was taken
 	whole   bool               // the next copy goes without a base, though there is one
 	stream  *transfer.Stream   // opened ahead for the last delta
+	partial cluster.Partial    // what has arrived of a snapshot whose stream broke off
 }
 
 // expected estimates the bytes of the next copy; 0 is unknown.
@@ -242,7 +243,8 @@ func (r *run) findBase(ctx context.Context, s *set) error {
 	if err != nil {
 		return err
 	}
-	s.here, s.there = held.Copies[s.dataset.ID].Snapshots, reply.Snapshots[s.dataset.ID]
+	id := s.dataset.ID
+	s.here, s.there, s.partial = held.Copies[id].Snapshots, reply.Snapshots[id], reply.Partials[id]
 	s.base = common(s.here, s.there)
 	return nil
 }
@@ -256,7 +258,12 @@ func hopeless(err error) bool {
 }
 
 func (s *set) copyOnce(ctx context.Context) error {
+	rest, err := s.copyRest(ctx)
+	if err != nil {
+		return err
+	}
 	before, err := s.copyAhead(ctx)
+	before += rest
 	if err != nil {
 		return err
 	}
@@ -265,9 +272,43 @@ func (s *set) copyOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = s.sendOne(ctx, snap)
+	err = s.sendFit(ctx, snap)
 	s.bytes += before
 	return err
+}
+
+// copyRest completes a snapshot whose stream broke off, and says how many bytes that took. What cannot be completed is sent from its
+// beginning, as if there were nothing.
+func (s *set) copyRest(ctx context.Context) (int64, error) {
+	defer func() { s.partial = cluster.Partial{} }()
+	i := slices.IndexFunc(s.here, func(o cluster.Snapshot) bool { return o.Name == s.partial.Snapshot && o.ID == s.partial.ID })
+	if i < 0 || s.partial.Token == "" || s.base.Name != "" {
+		return 0, nil
+	}
+	err := s.sendOne(ctx, s.here[i])
+	if errors.Is(err, backend.ErrUnfit) || unfit(err) {
+		err = nil
+	}
+	return s.bytes, err
+}
+
+// completes says whether what is sent is the rest of a snapshot.
+func (s *set) completes(snap cluster.Snapshot) bool { return s.partial.ID == snap.ID }
+
+// sendFit sends a snapshot as a difference to the newest common one that it was made from. Others are of what a roll-back has undone.
+func (s *set) sendFit(ctx context.Context, snap cluster.Snapshot) error {
+	for {
+		err := s.sendOne(ctx, snap)
+		if !errors.Is(err, backend.ErrUnfit) || s.base.Name == "" {
+			return err
+		}
+		s.base = s.commonBefore(s.base)
+	}
+}
+
+// commonBefore is the newest snapshot that both ends have and that is older than another.
+func (s *set) commonBefore(one cluster.Snapshot) cluster.Snapshot {
+	return common(slices.DeleteFunc(slices.Clone(s.here), func(o cluster.Snapshot) bool { return o.Name >= one.Name }), s.there)
 }
 
 // sendOne sends a snapshot through a stream of its own; it is the base of the next.
@@ -305,6 +346,9 @@ func (s *set) open(ctx context.Context, snap cluster.Snapshot, limit *rate.Limit
 		Kind: transfer.KindSnapshot, Move: m.ID, Attempt: m.Attempt, Dataset: s.dataset.ID,
 		Snapshot: snap, Base: s.base.Name, BaseID: s.base.ID,
 	}
+	if s.completes(snap) {
+		h.Rest = s.partial.Token
+	}
 	target := s.run.target
 	return s.run.node.Streams.Open(ctx, target.AgentAddress, target.ID, h, limit)
 }
@@ -318,7 +362,14 @@ func (s *set) send(ctx context.Context, snap cluster.Snapshot, stream *transfer.
 			return err
 		}
 	}
-	if err := s.run.node.pool(s.dataset).Send(ctx, s.dataset.ID, snap.Name, s.base.Name, counted); err != nil {
+	pool, id := s.run.node.pool(s.dataset), s.dataset.ID
+	var err error
+	if s.completes(snap) {
+		err = pool.SendRest(ctx, id, s.partial, counted)
+	} else {
+		err = pool.Send(ctx, id, snap.Name, s.base.Name, counted)
+	}
+	if err != nil {
 		return err
 	}
 	reply, err := stream.CloseSend(ctx)

@@ -3,6 +3,7 @@
 package migrate_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -59,6 +60,71 @@ func TestDifferenceThatDoesNotFitIsReplacedByTheWhole(t *testing.T) {
 	}
 	if m.Report.Bytes < 2*size {
 		t.Errorf("%d bytes were sent; want the whole of %d twice", m.Report.Bytes, size)
+	}
+}
+
+// After a roll-back the newest common snapshot may be of what was undone: an older one that the data was made from serves as base.
+func TestDifferenceToWhatWasUndoneIsOneToAnOlderSnapshot(t *testing.T) {
+	const third, size = 3, 1 << 20 // the third copy has two snapshots to choose from
+	for name, undone := range map[string]int32{"the newest": 1, "all": 2} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.withApplication(func(a *cluster.Application) { a.Hooks.Quiesce = []string{"quiesce"} }) // it makes more rounds
+			var sends, snapshots atomic.Int32
+			w.machines[alpha].storage = func(op string, id cluster.DatasetID) error {
+				if op == "snapshot" && id == data {
+					snapshots.Add(1)
+				}
+				if op != "send" || id != data {
+					return nil
+				}
+				if n := sends.Add(1); n >= third && n < third+undone {
+					return fmt.Errorf("it was not made from it: %w", backend.ErrUnfit)
+				}
+				return nil
+			}
+			w.start(nil)
+			w.until("the data is there", func() bool {
+				return w.machines[alpha].disk.Write(data, "big", make([]byte, size)) == nil
+			})
+			m := w.end(w.ask(beta, nil))
+			if m.Phase != cluster.MoveCleaned || sends.Load() <= third+undone {
+				t.Fatalf("the move ended as %s after %d sends: %s", m.Phase, sends.Load(), m.Reason)
+			}
+			if again := sends.Load() - snapshots.Load(); again != undone {
+				t.Errorf("%d snapshots were sent with another base; want %d", again, undone)
+			}
+			if whole, want := m.Report.Bytes >= 2*size, undone == 2; whole != want {
+				t.Errorf("%d bytes were sent of %d; want all a second time: %v", m.Report.Bytes, size, want)
+			}
+		})
+	}
+}
+
+// What has arrived when a stream breaks off for good is not sent again.
+func TestACopyThatBrokeOffGoesOn(t *testing.T) {
+	w := newWorld(t)
+	var broken, rests atomic.Int32
+	w.machines[alpha].answer = func(op string, id cluster.DatasetID) error {
+		switch {
+		case op == "send" && id == data && broken.Add(1) == 1:
+			return errors.New("the stream broke off")
+		case op == "send-rest" && id == data:
+			rests.Add(1)
+		}
+		return nil
+	}
+	w.start(nil)
+	const size = 20 << 20 // more than a stream keeps back
+	w.until("the data is there", func() bool {
+		return w.machines[alpha].disk.Write(data, "big", make([]byte, size)) == nil
+	})
+	m := w.end(w.ask(beta, nil))
+	if m.Phase != cluster.MoveCleaned || rests.Load() != 1 {
+		t.Fatalf("the move ended as %s; what was missing was sent %d times: %s", m.Phase, rests.Load(), m.Reason)
+	}
+	if m.Report.Bytes > size { // it is larger on the way
+		t.Errorf("%d bytes were sent after the stream broke off", m.Report.Bytes)
 	}
 }
 

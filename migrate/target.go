@@ -6,12 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container"
 	"github.com/flocker-project/flocker/plan"
 )
+
+// receiveEndsWithin is longer than a receiver outlives a sender that has given up its stream.
+const receiveEndsWithin = 20 * time.Second
 
 // preparation is what the target knows of a move from its source. It is lost with the
 // process; then the source prepares again, or the target reads the store.
@@ -29,7 +33,7 @@ func (n *Node) Prepare(ctx context.Context, from cluster.NodeID, req api.Prepare
 	if req.Move.Source != from || req.Move.Target != n.ID {
 		return api.PrepareReply{}, fmt.Errorf("move %s is not from node %s to this one: %w", req.Move.ID, from, cluster.ErrForbidden)
 	}
-	reply := api.PrepareReply{Snapshots: map[cluster.DatasetID][]cluster.Snapshot{}}
+	reply := api.PrepareReply{Snapshots: map[cluster.DatasetID][]cluster.Snapshot{}, Partials: map[cluster.DatasetID]cluster.Partial{}}
 	// Volumes are looked for in their store now, or that would be inside the gap.
 	unlisted := n.expect(ctx, req.Datasets)
 	held, err := n.look(ctx, req.Datasets...)
@@ -45,10 +49,35 @@ func (n *Node) Prepare(ctx context.Context, from cluster.NodeID, req api.Prepare
 	for _, d := range req.Datasets {
 		reply.Snapshots[d.ID] = held.Copies[d.ID].Snapshots
 	}
+	if !req.DryRun {
+		if err := n.tellPartials(ctx, req.Datasets, &reply); err != nil {
+			return reply, err
+		}
+	}
 	if req.DryRun || len(reply.NeedImages) > 0 || !(api.PreflightReport{Checks: reply.Checks}).OK() {
 		return reply, nil
 	}
 	return reply, n.makeReady(ctx, req)
+}
+
+// tellPartials adds what has arrived of datasets of which there is no snapshot yet. The receive of a stream that broke off ends soon; one that does
+// not is ended by the next stream, which then begins anew.
+func (n *Node) tellPartials(ctx context.Context, datasets []cluster.Dataset, reply *api.PrepareReply) error {
+	wait, cancel := context.WithTimeout(ctx, receiveEndsWithin)
+	defer cancel()
+	for _, d := range datasets {
+		if n.attaches(d) || len(reply.Snapshots[d.ID]) > 0 {
+			continue
+		}
+		of, err := n.pool(d).Partial(wait, d.ID)
+		if err != nil && (wait.Err() == nil || ctx.Err() != nil) {
+			return err
+		}
+		if of.Token != "" {
+			reply.Partials[d.ID] = of
+		}
+	}
+	return nil
 }
 
 // makeReady makes the containers and remembers the move.

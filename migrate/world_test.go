@@ -114,6 +114,11 @@ func (w *world) add(ca *pki.Authority, id cluster.NodeID, name string) {
 			return nil
 		}
 		return m.storage(op, id)
+	}, After: func(op string, id cluster.DatasetID) error {
+		if m.answer == nil {
+			return nil
+		}
+		return m.answer(op, id)
 	}}
 	m.pool = backend.NewPool(faulty, backend.Options{Name: "mem", MountRoot: w.t.TempDir()})
 	m.eng.mounted = m.disk.Writable

@@ -3,6 +3,7 @@
 # Installs what is missing on this Debian or Ubuntu machine and starts Docker's engine if none answers.
 #   setup.sh            everything that tests and the demo need
 #   setup.sh toolchain  only what building and the fast tests need
+#   setup.sh vm         only what the tests in a virtual machine need
 # Does nothing, quickly, where all is there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,6 +16,8 @@ host_needs="dockerd:docker.io docker:docker-cli debootstrap:debootstrap mkfs.btr
 	nft:nftables iptables:iptables ip:iproute2 ps:procps losetup:mount nsenter:util-linux xz:xz-utils
 	qemu-storage-daemon:qemu-system-common qemu-img:qemu-utils nbdkit:nbdkit python3:python3
 	rbd:ceph-common ceph-mon:ceph-mon ceph-osd:ceph-osd /usr/lib/*/qemu/block-rbd.so:qemu-block-extra"
+
+vm_needs="qemu-system-x86_64:qemu-system-x86 debootstrap:debootstrap mkfs.ext4:e2fsprogs"
 
 # GOTOOLCHAIN switches to the Go that go.mod names from this one on.
 first_switching_go=21
@@ -129,10 +132,14 @@ toolchain)
 	install_missing $toolchain_needs
 	check_go
 	;;
+vm)
+	install_missing $toolchain_needs $vm_needs
+	check_go
+	;;
 all)
 	install_missing $toolchain_needs $host_needs
 	check_go
 	start_engine
 	;;
-*) die "usage: setup.sh [toolchain]" ;;
+*) die "usage: setup.sh [toolchain|vm]" ;;
 esac

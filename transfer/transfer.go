@@ -36,7 +36,9 @@ type Header struct {
 	Base     string           `json:"base,omitempty"`
 	// BaseID identifies the base's content: a base of that name with other content is refused.
 	BaseID string `json:"base_id,omitempty"`
-	Image  string `json:"image,omitempty"`
+	// Rest is the token of the partial that the stream completes.
+	Rest  string `json:"rest,omitempty"`
+	Image string `json:"image,omitempty"`
 	// Encoding is how the bytes are packed on the way: empty is as they are. No other is known to this version.
 	Encoding string `json:"encoding,omitempty"`
 }

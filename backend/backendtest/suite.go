@@ -79,6 +79,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	}
 	t.Run("Replication", func(t *testing.T) { testReplication(t, a, b) })
 	t.Run("ReplicationRefused", func(t *testing.T) { testReplicationRefused(t, a, b) })
+	t.Run("Partials", func(t *testing.T) { testPartials(t, a, b) })
 	t.Run("BadStreams", func(t *testing.T) { testBadStreams(t, a, b) })
 	t.Run("LeavesNothing", func(t *testing.T) { testLeavesNothing(t, a, b) })
 }

@@ -141,6 +141,20 @@ func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced back
 	return got, err
 }
 
+// Partial calls the driver behind.
+func (d *Driver) Partial(ctx context.Context, id cluster.DatasetID) (of cluster.Partial, err error) {
+	err = with(d, "partial", id, func(r backend.Resumer) error {
+		of, err = r.Partial(ctx, id)
+		return err
+	})
+	return of, err
+}
+
+// SendRest calls the driver behind.
+func (d *Driver) SendRest(ctx context.Context, id cluster.DatasetID, of cluster.Partial, w io.Writer) error {
+	return with(d, "send-rest", id, func(r backend.Resumer) error { return r.SendRest(ctx, id, of, w) })
+}
+
 // Resize calls the driver behind.
 func (d *Driver) Resize(ctx context.Context, id cluster.DatasetID, size int64) error {
 	return with(d, "resize", id, func(r backend.Resizer) error { return r.Resize(ctx, id, size) })

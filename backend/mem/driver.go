@@ -25,6 +25,8 @@ type Driver struct {
 
 	mu      sync.Mutex
 	volumes map[cluster.DatasetID]*volume
+	// partials are what is half received, by dataset.
+	partials map[cluster.DatasetID]partial
 }
 
 type volume struct {
@@ -56,13 +58,15 @@ var _ interface {
 	backend.Resizer
 } = (*Driver)(nil)
 
-var _ backend.Profiler = (*Driver)(nil)
-
-var _ backend.Reverter = (*Driver)(nil)
+var _ interface {
+	backend.Profiler
+	backend.Reverter
+	backend.Resumer
+} = (*Driver)(nil)
 
 // New makes an empty pool of a size in bytes.
 func New(total int64) *Driver {
-	return &Driver{total: total, volumes: map[cluster.DatasetID]*volume{}}
+	return &Driver{total: total, volumes: map[cluster.DatasetID]*volume{}, partials: map[cluster.DatasetID]partial{}}
 }
 
 // Offer names the profiles that there are, which differ in nothing but their names.
@@ -114,14 +118,13 @@ func newHead(spec backend.Spec, scratch cluster.MoveID, files map[string][]byte,
 func (d *Driver) Destroy(_ context.Context, id cluster.DatasetID) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	v := d.volumes[id]
-	if v == nil {
-		return nil
-	}
-	if err := v.head.unused(); err != nil {
-		return err
+	if v := d.volumes[id]; v != nil {
+		if err := v.head.unused(); err != nil {
+			return err
+		}
 	}
 	delete(d.volumes, id)
+	delete(d.partials, id)
 	return nil
 }
 

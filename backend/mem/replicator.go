@@ -32,16 +32,11 @@ var errStream = errors.New("not the snapshot that was announced")
 
 // Send writes the files that differ from the base.
 func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, name, base string, w io.Writer) error {
-	s, err := d.difference(id, name, base)
+	parts, err := d.encode(id, name, base)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("send: %w", err)
-	}
-	sum := sha256.Sum256(data)
-	for _, part := range [][]byte{binary.BigEndian.AppendUint32(nil, uint32(len(data))), data, sum[:]} {
+	for _, part := range parts {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
@@ -50,6 +45,20 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, name, base stri
 		}
 	}
 	return nil
+}
+
+// encode is a stream in three parts: its length, itself, its digest.
+func (d *Driver) encode(id cluster.DatasetID, name, base string) ([][]byte, error) {
+	s, err := d.difference(id, name, base)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("send: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return [][]byte{binary.BigEndian.AppendUint32(nil, uint32(len(data))), data, sum[:]}, nil
 }
 
 func (d *Driver) difference(id cluster.DatasetID, name, base string) (*stream, error) {
@@ -91,11 +100,16 @@ func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced back
 	if err := d.baseThere(id, want, base); err != nil {
 		return cluster.Snapshot{}, err
 	}
-	s, err := readStream(r)
+	kept, err := d.resume(to, want, r)
+	if err != nil {
+		return cluster.Snapshot{}, err
+	}
+	s, err := readStream(kept)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
+		d.brokeOff(to, want, kept, err)
 		return cluster.Snapshot{}, fmt.Errorf("receive: %w", err)
 	}
 	d.mu.Lock()

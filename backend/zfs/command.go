@@ -145,6 +145,7 @@ type abilities struct {
 	encryption bool     // there is encryption
 	stored     []string // flags to send blocks as they are stored
 	receivesAs bool     // `zfs receive` takes properties of what it makes
+	resumes    bool     // a receive that broke off can go on
 }
 
 var sendFlags = regexp.MustCompile(`\[-([A-Za-z]+)\]`)
@@ -173,12 +174,29 @@ func (d *Driver) probe(ctx context.Context) (abilities, error) {
 		return can, fmt.Errorf("the usage of zfs send: %w", err)
 	}
 	can.stored = storedFlags(failure.Stderr)
+	goesOn := strings.Contains(failure.Stderr, "-t <receive_resume_token>")
 	_, err = d.zfs(ctx, "receive")
 	if failure, ok = errors.AsType[*run.Error](err); !ok {
 		return can, fmt.Errorf("the usage of zfs receive: %w", err)
 	}
 	can.receivesAs = receivesAs(failure.Stderr)
-	return can, nil
+	if goesOn {
+		can.resumes, err = d.hasFeature(ctx, "extensible_dataset") // what is half received is kept with it
+	} else {
+		err = nil
+	}
+	return can, err
+}
+
+// hasFeature says whether the pool has a feature.
+func (d *Driver) hasFeature(ctx context.Context, name string) (bool, error) {
+	pool, _, _ := strings.Cut(d.parent, "/")
+	table, err := d.zpool(ctx, "get", "feature@"+name, pool)
+	if err != nil {
+		return false, err
+	}
+	is := lastColumns(table)["feature@"+name]
+	return is == "enabled" || is == "active", nil
 }
 
 // receivesAs says whether a usage text of `zfs receive` has -o property=value.

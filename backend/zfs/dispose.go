@@ -15,14 +15,18 @@ import (
 
 // Destroy takes each line out of sight in one step before it removes it.
 func (d *Driver) Destroy(ctx context.Context, id cluster.DatasetID) error {
-	ls, err := d.look(ctx, id)
-	if err != nil || len(ls) == 0 {
+	t, err := d.read(ctx)
+	if err != nil {
 		return err
 	}
+	ls := t.of(id)
 	for _, l := range ls {
 		if err := d.removable(ctx, l); err != nil {
 			return err
 		}
+	}
+	if err := d.dropPartials(ctx, t, id); err != nil || len(ls) == 0 {
+		return err
 	}
 	return d.dispose(ctx, ls)
 }
@@ -52,7 +56,7 @@ func (d *Driver) removable(ctx context.Context, l *line) error {
 	for text := range strings.Lines(string(out)) {
 		name, origin, _ := strings.Cut(strings.TrimSuffix(text, "\n"), "\t")
 		ours := slices.ContainsFunc(t.lines, func(l *line) bool { return l.name == name })
-		if strings.HasPrefix(origin, l.name+"@") && !ours && !strings.HasPrefix(name, d.incoming()+"/") {
+		if strings.HasPrefix(origin, l.name+"@") && !ours && !d.hidden(name, origin) {
 			return fmt.Errorf("%w: %s is a clone of %s and not Flocker's", backend.ErrBusy, name, origin)
 		}
 		if strings.HasPrefix(name, l.name+"/") {

@@ -70,7 +70,11 @@ var _ interface {
 	backend.Resizer
 } = (*Driver)(nil)
 
-var _ backend.Profiler = (*Driver)(nil)
+var _ interface {
+	backend.Profiler
+	backend.Reverter
+	backend.Resumer
+} = (*Driver)(nil)
 
 // Open finds the parent filesystem or makes it, and removes what an earlier process left half done.
 func Open(ctx context.Context, config Config, log *slog.Logger) (*Driver, error) {

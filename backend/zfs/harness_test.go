@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,12 @@ type harness struct {
 // newPool makes a pool, with the parent filesystem beside other things in it, and takes everything down after the test.
 func newPool(t testing.TB, size int64) *harness {
 	t.Helper()
+	return newPoolWith(t, size)
+}
+
+// newPoolWith is newPool with options of `zpool create`.
+func newPoolWith(t testing.TB, size int64, options ...string) *harness {
+	t.Helper()
 	needsZFS(t)
 	// Not t.TempDir: /tmp may be in memory, and a pool is large.
 	dir, err := os.MkdirTemp("/var/tmp", "flocker-zfs-") //nolint:usetesting // see above
@@ -54,7 +61,7 @@ func newPool(t testing.TB, size int64) *harness {
 			t.Error(err)
 		}
 	})
-	command(t, "zpool", "create", "-m", "none", "-o", "cachefile=none", name, file)
+	command(t, "zpool", slices.Concat([]string{"create", "-m", "none", "-o", "cachefile=none"}, options, []string{name, file})...)
 	h.driver = open(t, h.config)
 	t.Cleanup(func() {
 		if err := errors.Join(h.driver.Close(), h.unmountPoints()); err != nil {
@@ -311,7 +318,7 @@ func (h *harness) left(t testing.TB) {
 	t.Helper()
 	names := command(t, "zfs", "list", "-H", "-o", "name", "-r", "-t", "all", h.config.Pool)
 	for name := range strings.Lines(names) {
-		if strings.Contains(name, "flocker.incoming/") || strings.Contains(name, "@flocker.") {
+		if strings.Contains(name, "flocker.incoming/") || strings.Contains(name, "/flocker.clone.") || strings.Contains(name, "@flocker.") {
 			t.Errorf("left behind: %s", name)
 		}
 	}

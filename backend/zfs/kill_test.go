@@ -30,6 +30,8 @@ type victim struct {
 	Config   zfs.Config
 	Snapshot cluster.Snapshot
 	Stream   string // the file with what Send wrote
+	// Reverts, where there are any, are all that it does: it reverts to each in turn.
+	Reverts []string
 }
 
 const victimVariable = "FLOCKER_ZFS_VICTIM"
@@ -47,6 +49,14 @@ func liveUntilKilled(told string) error {
 	}
 	fmt.Println("ready")
 	for {
+		if len(v.Reverts) > 0 {
+			for _, snapshot := range v.Reverts {
+				if err := d.Revert(ctx, dataset, snapshot); err != nil {
+					return err
+				}
+			}
+			continue
+		}
 		stream, err := os.Open(v.Stream)
 		if err != nil {
 			return err

@@ -17,6 +17,21 @@ import (
 // fresh is a name below flocker.incoming.
 func (d *Driver) fresh() string { return d.incoming() + "/" + rand.Text() }
 
+// freshClone is a name for what is half made of a line. An encrypted clone has its key from its origin, and ZFS lets it be renamed only in
+// the filesystem that it is made in.
+func (d *Driver) freshClone(of *line) string {
+	if of.encrypted {
+		return d.parent + "/" + clonePrefix + rand.Text()
+	}
+	return d.fresh()
+}
+
+// hidden says whether a filesystem is half made.
+func (d *Driver) hidden(name, origin string) bool {
+	clone := strings.HasPrefix(name, d.parent+"/"+clonePrefix) && strings.HasPrefix(origin, d.parent+"/")
+	return clone || strings.HasPrefix(name, d.incoming()+"/")
+}
+
 // marks are the properties that a line of a dataset is made with, as options of `zfs create` and `zfs clone`.
 func (d *Driver) marks(id cluster.DatasetID, head *record, size int64, profile string) ([]string, error) {
 	options := []string{
@@ -52,15 +67,15 @@ func (d *Driver) appear(ctx context.Context, fresh string, id cluster.DatasetID)
 	return name, err
 }
 
-// cloneHidden makes a clone of a snapshot below flocker.incoming. It gets its mount point only then: old versions mount a clone that has one, whatever
+// cloneHidden makes a clone of a line's snapshot out of sight. It gets its mount point only then: old versions mount a clone that has one, whatever
 // canmount says.
-func (d *Driver) cloneHidden(ctx context.Context, snapshot string, id cluster.DatasetID, head *record, size int64, profile string) (string, error) {
+func (d *Driver) cloneHidden(ctx context.Context, l *line, snapshot string, id cluster.DatasetID, head *record, size int64, profile string) (string, error) {
 	marks, err := d.marks(id, head, size, profile)
 	if err != nil {
 		return "", err
 	}
-	fresh := d.fresh()
-	_, err = d.zfs(ctx, slices.Concat([]string{"clone"}, marks, []string{snapshot, fresh})...)
+	fresh := d.freshClone(l)
+	_, err = d.zfs(ctx, slices.Concat([]string{"clone"}, marks, []string{l.at(snapshot), fresh})...)
 	if err == nil {
 		err = d.setPoint(ctx, fresh, d.usualPoint(id))
 	}
@@ -86,11 +101,11 @@ func (d *Driver) branch(ctx context.Context, l *line, snapshot string, head *rec
 	if head != nil {
 		profile = head.Profile
 	}
-	fresh, err := d.cloneHidden(ctx, l.at(snapshot), l.dataset, head, size, profile)
+	fresh, err := d.cloneHidden(ctx, l, snapshot, l.dataset, head, size, profile)
 	if err != nil {
 		return "", err
 	}
-	// It appears before it is promoted: what is below flocker.incoming may be removed at any time.
+	// It appears before it is promoted: what is hidden may be removed at any time.
 	name, err := d.appear(ctx, fresh, l.dataset)
 	if err != nil {
 		return "", errors.Join(err, d.scrap(ctx, fresh))

@@ -35,6 +35,8 @@ const (
 	incomingName = "flocker.incoming"
 	// ownPrefix begins the names of snapshots that are ours and not whole, or not wanted any more.
 	ownPrefix = "flocker."
+	// clonePrefix begins the names of half made clones of encrypted lines, beside these.
+	clonePrefix = "flocker.clone."
 	// holdTag pins snapshots.
 	holdTag = "flocker"
 )

@@ -43,8 +43,13 @@ func (d *Driver) Receive(ctx context.Context, to backend.Arrival, announced back
 	if _, there, ok := ls.find(want.Name); ok {
 		return in.again(ctx, there, want, r)
 	}
+	if in.line == nil {
+		if err := in.begin(ctx, to.Rest, want); err != nil {
+			return cluster.Snapshot{}, err
+		}
+	}
 	if err := in.take(ctx, want, r); err != nil {
-		return cluster.Snapshot{}, errors.Join(fmt.Errorf("receive: %w", err), in.undo(ctx))
+		return cluster.Snapshot{}, errors.Join(fmt.Errorf("receive: %w", err), in.undo(ctx, err))
 	}
 	return d.describeSnapshot(ctx, id, want.Name)
 }
@@ -58,14 +63,14 @@ type incoming struct {
 	base     uint64 // content of the base
 	target   string // filesystem that is received into
 	snapshot string // what it is called until it appears
+	rest     bool   // it completes what is there in part
 }
 
 // prepare finds or makes the line that ends in the base.
 func (in *incoming) prepare(ctx context.Context, base string) error {
 	d := in.driver
 	if base == "" {
-		in.target = d.fresh()
-		return nil
+		return nil // begin finds a place for it
 	}
 	ls, err := d.look(ctx, in.id)
 	if err != nil {
@@ -222,7 +227,10 @@ func (in *incoming) apply(ctx context.Context, expect expected, r io.Reader) err
 // command receives a whole snapshot as its profile says, where the version can: blocks are then stored so from the first on.
 func (in *incoming) command() []string {
 	args := []string{"receive"}
-	if in.line == nil && in.driver.can.receivesAs {
+	if in.line == nil && in.driver.can.resumes {
+		args = append(args, "-s")
+	}
+	if in.line == nil && !in.rest && in.driver.can.receivesAs {
 		for name, value := range in.driver.profiles[in.profile] {
 			args = append(args, "-o", name+"="+value)
 		}
@@ -230,9 +238,15 @@ func (in *incoming) command() []string {
 	return append(args, in.target+"@"+in.snapshot)
 }
 
-// undo removes what was received and is not accepted.
-func (in *incoming) undo(ctx context.Context) error {
+// undo removes what was received and is not accepted, unless it broke off and can go on.
+func (in *incoming) undo(ctx context.Context, cause error) error {
 	ctx = context.WithoutCancel(ctx)
+	if in.line == nil && in.driver.can.resumes && !errors.Is(cause, errStream) && !errors.Is(cause, errSilent) {
+		t, err := in.driver.read(ctx)
+		if err != nil || t.partial(in.target) {
+			return err
+		}
+	}
 	if err := in.driver.scrapIncoming(ctx, in.target); err != nil {
 		return err
 	}

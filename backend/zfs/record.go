@@ -15,6 +15,8 @@ type record struct {
 	Epoch   cluster.Epoch  `json:"epoch"`
 	Scratch cluster.MoveID `json:"scratch,omitempty"`
 	Profile string         `json:"profile,omitempty"`
+	// Turn grows with each revert. Of two heads of a dataset, which are there while one takes the other's place, the later is the head.
+	Turn uint64 `json:"turn,omitempty"`
 }
 
 func recordOf(spec backend.Spec, scratch cluster.MoveID) record {

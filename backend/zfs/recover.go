@@ -19,10 +19,13 @@ func (d *Driver) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range t.incoming {
+	for _, name := range t.hidden {
 		if err := d.scrap(ctx, name); err != nil {
 			return err
 		}
+	}
+	if err := d.dropPartials(ctx, t, ""); err != nil {
+		return err
 	}
 	for _, l := range t.lines {
 		if err := d.recoverLine(ctx, l); err != nil {

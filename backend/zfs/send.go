@@ -41,27 +41,27 @@ func (d *Driver) Send(ctx context.Context, id cluster.DatasetID, snapshot, base 
 	return d.send(ctx, l, snapshot, base, w)
 }
 
-// join lets a line take over the base from that which it is a clone of, so that both are in one line.
+// join lets a line take over the base from that which it is a clone of, so that both are in one line. A line that is not of the base is
+// ErrUnfit: ZFS knows differences to ancestors only.
 func (d *Driver) join(ctx context.Context, l, of *line, base string) error {
-	if l.origin == "" {
-		return fmt.Errorf("base %s: %w: %s is not of it", base, backend.ErrBaseMissing, l.name)
+	if l.origin != "" {
+		if _, err := d.zfs(ctx, "promote", l.name); err != nil {
+			return err
+		}
+		now, err := d.look(ctx, l.dataset)
+		if err != nil {
+			return err
+		}
+		if has, _, ok := now.find(base); ok && has.name == l.name {
+			return nil
+		}
 	}
-	if _, err := d.zfs(ctx, "promote", l.name); err != nil {
-		return err
-	}
-	now, err := d.look(ctx, l.dataset)
-	if err != nil {
-		return err
-	}
-	if has, _, ok := now.find(base); !ok || has.name != l.name {
-		return fmt.Errorf("base %s: %w: it is in %s, and %s is not of it", base, backend.ErrBaseMissing, of.name, l.name)
-	}
-	return nil
+	return fmt.Errorf("base %s: %w: it is in %s, and %s is not of it", base, backend.ErrUnfit, of.name, l.name)
 }
 
 // send runs `zfs send`.
 func (d *Driver) send(ctx context.Context, l *line, snapshot, base string, w io.Writer) error {
-	args := []string{"send"}
+	var args []string
 	if l.encrypted {
 		args = append(args, "-w") // as it is on disk: the key stays here
 	} else {
@@ -70,10 +70,14 @@ func (d *Driver) send(ctx context.Context, l *line, snapshot, base string, w io.
 	if base != "" {
 		args = append(args, "-i", "@"+base)
 	}
+	return d.sendAs(ctx, append(args, l.at(snapshot)), w)
+}
+
+func (d *Driver) sendAs(ctx context.Context, args []string, w io.Writer) error {
 	watched, stalled := watch(ctx, d.limit)
 	defer stalled.end()
 	to := &keepError{w: w, stalled: stalled}
-	cmd := run.Command(watched, "zfs", append(args, l.at(snapshot))...)
+	cmd := run.Command(watched, "zfs", slices.Concat([]string{"send"}, args)...)
 	cmd.Stdout = to
 	err := backend.UnlessEnded(watched, cmd.Run)
 	switch {

@@ -174,7 +174,7 @@ func (d *Driver) cloneInPlace(ctx context.Context, l *line, size int64, head rec
 }
 
 func (d *Driver) cloneOther(ctx context.Context, l *line, snapshot string, spec backend.Spec, head record) error {
-	fresh, err := d.cloneHidden(ctx, l.at(snapshot), spec.Dataset, &head, spec.Size, spec.Profile)
+	fresh, err := d.cloneHidden(ctx, l, snapshot, spec.Dataset, &head, spec.Size, spec.Profile)
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (d *Driver) cloneOther(ctx context.Context, l *line, snapshot string, spec 
 
 // DropHead removes the head when nobody can reach it.
 func (d *Driver) DropHead(ctx context.Context, id cluster.DatasetID) error {
-	ls, err := d.look(ctx, id)
+	ls, err := d.lookEnded(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -114,7 +114,8 @@ func (ls lines) find(name string) (*line, snapshot, bool) {
 // tree is all that is below the parent.
 type tree struct {
 	lines    lines    // by name
-	incoming []string // filesystems below flocker.incoming
+	hidden   []string // filesystems that are half made
+	partials []partial
 }
 
 func (t *tree) of(id cluster.DatasetID) (found lines) {
@@ -136,6 +137,9 @@ func (d *Driver) readBelow(ctx context.Context, name string) (t *tree, err error
 	}
 	if d.can.encryption {
 		properties = append(properties, "encryption")
+	}
+	if d.can.resumes {
+		properties = append(properties, tokenProperty)
 	}
 	for range 5 {
 		var out []byte
@@ -202,8 +206,16 @@ func (d *Driver) parse(out string) (*tree, error) {
 	}
 	t := new(tree)
 	for _, name := range order {
-		if strings.HasPrefix(name, d.incoming()+"/") && !strings.Contains(name, "@") {
-			t.incoming = append(t.incoming, name)
+		if strings.Contains(name, "@") {
+			continue
+		}
+		if d.hidden(name, all[name]["origin"]) {
+			if p, ok := d.partialOf(name, all[name]); ok {
+				t.partials = append(t.partials, p)
+			} else {
+				t.hidden = append(t.hidden, name)
+			}
+			continue
 		}
 		if err := d.addLine(t, name, all[name]); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -217,7 +229,43 @@ func (d *Driver) parse(out string) (*tree, error) {
 	for _, l := range t.lines {
 		slices.SortStableFunc(l.snapshots, func(a, b snapshot) int { return cmp.Compare(a.txg, b.txg) })
 	}
-	return t, nil
+	t.supersede()
+	return t, d.forgive(t, all[d.incoming()])
+}
+
+// forgive counts as not written what ZFS rewrites of a filesystem that nobody writes to. A mount, a clone and a rollback rewrite one block, with the
+// head of the log in it, in two or three copies, and ZFS itself counts that as no change (dsl_dataset_modified_since_snap). A write
+// rewrites at least the blocks of the way to it, which are half of what an empty filesystem is made of. Encrypted ones have larger blocks.
+func (d *Driver) forgive(t *tree, empty values) error {
+	if d.can.written != "written" { // the old versions rewrite nothing
+		return nil
+	}
+	size, err := empty.number("referenced")
+	for _, l := range t.lines {
+		slack := size / 8
+		if l.encrypted {
+			slack = max(slack, 3*4096)
+		}
+		if l.written <= slack {
+			l.written = 0
+		}
+	}
+	return err
+}
+
+// supersede lets only the latest of a dataset's heads be one.
+func (t *tree) supersede() {
+	latest := map[cluster.DatasetID]uint64{}
+	for _, l := range t.lines {
+		if l.head != nil {
+			latest[l.dataset] = max(latest[l.dataset], l.head.Turn)
+		}
+	}
+	for _, l := range t.lines {
+		if l.head != nil && l.ending == "" && l.head.Turn < latest[l.dataset] {
+			l.ending = endingHead
+		}
+	}
 }
 
 // addLine adds a filesystem that is marked, directly below the parent.
