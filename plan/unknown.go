@@ -57,11 +57,11 @@ func (v view) inTheDark(step Step) bool {
 		TakeTogether, Revert, StartContainer, OpenGate, RunMove, ResumeMove, CleanMove:
 	}
 	var ids []cluster.DatasetID
-	switch s := step.(type) {
-	case CloneVolume:
-		ids = append(ids, s.From)
-	case CopyFiles:
-		ids = append(ids, s.From)
+	if clone, is := step.(CloneVolume); is {
+		ids = append(ids, clone.From)
+	}
+	if copies, is := step.(CopyFiles); is {
+		ids = append(ids, copies.From)
 	}
 	switch kind, name, _ := strings.Cut(step.Object(), "/"); kind {
 	case "dataset":
