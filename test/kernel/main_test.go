@@ -47,6 +47,7 @@ var site *ground
 type ground struct {
 	lab       *lab.Lab
 	databases *lab.Databases
+	built     string // folder of the program under test; empty where that was named
 }
 
 func TestMain(m *testing.M) {
@@ -78,7 +79,7 @@ func runAll(m *testing.M) (code int) {
 
 // enter makes the cluster, with PostgreSQL and Redis on node1 and a writer on each.
 func (g *ground) enter(ctx context.Context) error {
-	binary, err := program(ctx)
+	binary, err := g.program(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,21 +107,21 @@ func (g *ground) leave(ctx context.Context) error {
 		errs = append(errs, g.databases.Stop(ctx))
 	}
 	if g.lab != nil && os.Getenv(keepEnv) == "" {
-		errs = append(errs, g.lab.Down(ctx))
+		errs = append(errs, g.lab.Down(ctx), os.RemoveAll(g.built))
 	}
 	return errors.Join(errs...)
 }
 
 // program is the flocker program under test.
-func program(ctx context.Context) (string, error) {
+func (g *ground) program(ctx context.Context) (string, error) {
 	if named := os.Getenv(binaryEnv); named != "" {
 		return filepath.Abs(named)
 	}
-	dir, err := os.MkdirTemp("", "flocker-kernel-")
-	if err != nil {
+	var err error
+	if g.built, err = os.MkdirTemp("", "flocker-kernel-"); err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "flocker")
+	binary := filepath.Join(g.built, "flocker")
 	build := run.Command(ctx, "go", "build", "-o", binary, "../../cmd/flocker")
 	build.Env = []string{"CGO_ENABLED=0"}
 	return binary, build.Run()
