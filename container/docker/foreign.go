@@ -16,6 +16,9 @@ import (
 	"github.com/flocker-project/flocker/container"
 )
 
+// localDriver is Docker's own for volumes; the folders of others' volumes are theirs.
+const localDriver = "local"
+
 // foreign describes containers that are not ours and matter: the running ones that publish ports or see folders of the host, directly or
 // through a volume bound to one, and all that have a name which we would give.
 func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) ([]container.Found, error) {
@@ -41,6 +44,9 @@ func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) 
 			case dockermount.TypeVolume:
 				if device := devices[m.Name]; device != "" {
 					sources = append(sources, device)
+				}
+				if m.Driver != localDriver && m.Source != "" {
+					sources = append(sources, m.Source)
 				}
 			default: // the others are not of the host's filesystem
 			}
@@ -69,13 +75,14 @@ func (e *Engine) volumeDevices(ctx context.Context, running []dockercontainer.Su
 	used := false
 	for _, c := range running {
 		for _, m := range c.Mounts {
-			used = used || m.Type == dockermount.TypeVolume
+			used = used || m.Type == dockermount.TypeVolume && m.Driver == localDriver
 		}
 	}
 	if !used {
 		return nil, nil
 	}
-	volumes, err := e.api.VolumeList(ctx, client.VolumeListOptions{})
+	// Without the filter the engine asks every plug-in: our own, which may be starting with this, and others', which may hang.
+	volumes, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("driver", localDriver)})
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
