@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/flocker-project/flocker/backend"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/container"
 )
 
 // State is what this node knows without asking anybody: the state that was read last, what was seen last, and a channel that is closed
@@ -39,4 +41,17 @@ func (a *Agent) Users(ctx context.Context) (map[cluster.DatasetID]string, error)
 		}
 	}
 	return users, nil
+}
+
+// noteVolumes records the datasets that a foreign container uses as volumes.
+func (a *Agent) noteVolumes(foreign map[cluster.DatasetID]string, f container.Found) {
+	if len(f.Volumes) == 0 {
+		return
+	}
+	desired, _ := a.mirror.read()
+	for id, d := range desired.Datasets {
+		if !d.Deleted && slices.Contains(f.Volumes, d.Name) {
+			foreign[id] = f.Name
+		}
+	}
 }

@@ -119,6 +119,9 @@ func ask[A any](ctx context.Context, do func(context.Context, string) (A, error)
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	a, err := do(ctx, ref)
+	if said := new(api.Problem); errors.As(err, &said) {
+		err = said // without what was asked for by which path
+	}
 	if err != nil && away(err) {
 		err = fmt.Errorf("the control service is not reached: %w", err)
 	}

@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
+
+	"github.com/flocker-project/flocker/cluster"
 )
 
 // Limits of calls. Docker itself gives up after two minutes (Create, Mount) or one (the others), and then knows no reason.
@@ -96,7 +99,11 @@ func (p *Plugin) answer(path string, within time.Duration, do func(context.Conte
 		defer cancel()
 		a, err := do(ctx, q)
 		if err != nil {
-			p.Log.Warn("docker's call failed", "call", path, "volume", q.Name, "error", err)
+			level := slog.LevelWarn
+			if errors.Is(err, cluster.ErrNotFound) { // Docker looks for each volume before it has it created
+				level = slog.LevelDebug
+			}
+			p.Log.Log(ctx, level, "docker's call failed", "call", path, "volume", q.Name, "error", err)
 			a = reply{Err: err.Error()}
 		}
 		w.Header().Set("Content-Type", "application/vnd.docker.plugins.v1.2+json")

@@ -16,7 +16,7 @@ import (
 	"github.com/flocker-project/flocker/container"
 )
 
-// localDriver is Docker's own for volumes; the folders of others' volumes are theirs.
+// localDriver is Docker's own for volumes.
 const localDriver = "local"
 
 // foreign describes containers that are not ours and matter: the running ones that publish ports or see folders of the host, directly or
@@ -36,26 +36,29 @@ func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) 
 		}
 	}
 	for _, c := range running {
-		var sources []string
-		for _, m := range c.Mounts {
-			switch m.Type {
-			case dockermount.TypeBind:
-				sources = append(sources, m.Source)
-			case dockermount.TypeVolume:
-				if device := devices[m.Name]; device != "" {
-					sources = append(sources, device)
-				}
-				if m.Driver != localDriver && m.Source != "" {
-					sources = append(sources, m.Source)
-				}
-			default: // the others are not of the host's filesystem
-			}
-		}
-		if ports := publishedPorts(c); len(sources)+len(ports) > 0 {
-			found = append(found, container.Found{Name: foreignName(c), Mounts: sources, Published: ports})
+		f := container.Found{Name: foreignName(c), Published: publishedPorts(c)}
+		f.Mounts, f.Volumes = dataOf(c, devices)
+		if len(f.Mounts)+len(f.Volumes)+len(f.Published) > 0 {
+			found = append(found, f)
 		}
 	}
 	return found, nil
+}
+
+// dataOf are the host's folders that a container sees, and the volumes that it has of us. Where those are mounted Docker does not list.
+func dataOf(c dockercontainer.Summary, devices map[string]string) (sources, volumes []string) {
+	for _, m := range c.Mounts {
+		switch {
+		case m.Type == dockermount.TypeBind:
+			sources = append(sources, m.Source)
+		case m.Type == dockermount.TypeVolume && m.Driver == container.VolumeDriver:
+			volumes = append(volumes, m.Name)
+		case m.Type == dockermount.TypeVolume && m.Driver == localDriver && devices[m.Name] != "":
+			sources = append(sources, devices[m.Name])
+		default: // the others are not of the host's filesystem
+		}
+	}
+	return sources, volumes
 }
 
 // publishedPorts are each port of the host once; Docker lists one for each address.
