@@ -189,9 +189,10 @@ func (p *Plugin) letGo(ctx context.Context) (again time.Duration) {
 			}
 		}
 		switch {
-		case users[id] != "" && p.ending(h):
-			sooner(endingAgain)
-		case users[id] != "":
+		case users[id] != "": // its end is told
+			if p.ending(h) {
+				sooner(endingAgain)
+			}
 		case !h.tryLock():
 			sooner(againAfter)
 		default:

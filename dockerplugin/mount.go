@@ -71,9 +71,8 @@ func (p *Plugin) alone(h *hold, name string, cause error) (string, error) {
 	if err != nil {
 		return "", errors.Join(cause, err)
 	}
-	lease, held := desired.Leases[d.ID]
-	at := p.mountpoint(d, observed)
-	if !held || !p.isOurs(&lease) || !p.isSure(h) || d.Move != "" || at == "" {
+	lease, at := desired.Leases[d.ID], p.mountpoint(d, observed)
+	if !p.isOurs(&lease) || !p.isSure(h) || d.Move != "" || at == "" {
 		return "", fmt.Errorf("until then only volumes can be mounted that this node has in use: %w", cause)
 	}
 	return at, nil
