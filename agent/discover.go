@@ -76,6 +76,7 @@ func (a *Agent) noteForeign(foreign map[cluster.DatasetID]string, f container.Fo
 		id, _, _ := strings.Cut(rel, string(filepath.Separator))
 		foreign[cluster.DatasetID(id)] = f.Name
 	}
+	a.noteVolumes(foreign, f)
 }
 
 // place finds the application's network namespace. One that was seen before is good as long as it is there: it belongs

@@ -46,6 +46,20 @@ func (m *mirror) signal() {
 	m.changed = make(chan struct{})
 }
 
+// next is closed at the next change.
+func (m *mirror) next() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.changed
+}
+
+// stir tells those who wait for a change that this node has looked at itself.
+func (m *mirror) stir() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.signal()
+}
+
 func (m *mirror) read() (cluster.Desired, api.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -126,6 +126,7 @@ func (a *Agent) start(ctx context.Context, s plan.Step, mark map[string]int) {
 }
 
 func (a *Agent) remember(o cluster.Observed) {
+	defer a.mirror.stir()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.observed = o

@@ -31,6 +31,7 @@ type agents interface {
 	Transition(ctx context.Context, node cluster.NodeID, move cluster.MoveID, t MoveTransition) (cluster.Move, error)
 	ReportProgress(ctx context.Context, node cluster.NodeID, p cluster.MoveProgress) error
 	ReportSnapshots(ctx context.Context, node cluster.NodeID, r SnapshotReport) (SnapshotReply, error)
+	agentVolumes
 }
 
 // agentSessions are how a node is known to be alive, and told what should be.
@@ -51,6 +52,7 @@ func AgentHandler(control agents, identify Identify, log *slog.Logger) http.Hand
 	mux.HandleFunc("PUT /agent/v1/progress", h.progress)
 	mux.HandleFunc("PUT /agent/v1/snapshots", h.snapshots)
 	mux.HandleFunc("POST /agent/v1/renew", h.renew)
+	h.registerVolumes(mux)
 	return http.MaxBytesHandler(mux, maxAgentBody)
 }
 
@@ -155,8 +157,12 @@ func answer[Q, A any](w http.ResponseWriter, r *http.Request, who func(*http.Req
 		WriteError(w, err)
 		return
 	}
+	writeJSON(w, a)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(a) // the peer is gone when this fails
+	_ = json.NewEncoder(w).Encode(v) // the peer is gone when this fails
 }
 
 // readJSON reads exactly one document with known fields only.

@@ -50,6 +50,8 @@ type DatasetInfo struct {
 	Path   string     `json:"path,omitempty" doc:"where the owner has it mounted"`
 	UsedBy []string   `json:"used_by,omitempty" doc:"applications"`
 	Copies []CopyInfo `json:"copies,omitempty" doc:"on every node that has one, the owner's first"`
+	// Lease is who holds it where it is.
+	Lease *cluster.Lease `json:"lease,omitempty"`
 	// Pending is why something is still to be done.
 	Pending []Pending `json:"pending,omitempty"`
 }

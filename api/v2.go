@@ -28,6 +28,7 @@ type Services struct {
 	Schedules    schedules
 	Applications applications
 	Moves        moves
+	Leases       leases
 	Nodes        nodes
 	Overview     overview
 	Joining      joining
@@ -91,6 +92,7 @@ func newV2(mux *http.ServeMux, s Services, a access) *v2 {
 	v.registerSchedules()
 	v.registerApplications()
 	v.registerMoves()
+	v.registerLeases()
 	v.registerNodes()
 	v.registerOverview()
 	v.registerJoining()

@@ -19,6 +19,9 @@ const (
 	HolderPrefix = "flocker-net--"
 )
 
+// VolumeDriver is the runtime's name of the volume plug-in; its volumes have the names of datasets.
+const VolumeDriver = "flocker"
+
 // Sentinels of the contract.
 var (
 	ErrNotFound     = errors.New("no such container")
@@ -77,10 +80,12 @@ type Runtime interface {
 // Found is a container as the runtime knows it.
 type Found struct {
 	cluster.Container
-	// Ours is false for a foreign container; only Name, Mounts and Published are then set.
+	// Ours is false for a foreign container; only Name, Mounts, Volumes and Published are then set.
 	Ours   bool
 	Name   string
 	Mounts []string // host paths
+	// Volumes are a foreign container's volumes of VolumeDriver, by name.
+	Volumes []string
 	// Published are the host's ports that the runtime leads to a foreign container.
 	Published []cluster.Port
 	// Netns is the path of the holder's network namespace ("/proc/<pid>/ns/net"); empty when the holder does not run.

@@ -192,6 +192,10 @@ func (d *draft) stored(ctx context.Context, n cluster.Dataset) (cluster.Storage,
 // DeleteDataset asks for the destruction of all copies. It is refused while an
 // application uses the dataset. A move under way is cancelled while it can be.
 func (s *Service) DeleteDataset(ctx context.Context, by, ref string) (cluster.Dataset, error) {
+	return s.destroy(ctx, by, ref, func(*draft, cluster.Dataset) error { return nil })
+}
+
+func (s *Service) destroy(ctx context.Context, by, ref string, may func(*draft, cluster.Dataset) error) (cluster.Dataset, error) {
 	var n cluster.Dataset
 	rev, err := s.store.Update(ctx, func(tx *store.Tx) error {
 		d, err := newDraft(ctx, tx)
@@ -208,7 +212,7 @@ func (s *Service) DeleteDataset(ctx context.Context, by, ref string) (cluster.Da
 			}
 			return fmt.Errorf("application %s %s: %w", users[0].Name, state, cluster.ErrConflict)
 		}
-		if err := d.noClones(n.ID, ""); err != nil {
+		if err := errors.Join(may(d, n), d.unheld(ctx, n), d.noClones(n.ID, "")); err != nil {
 			return err
 		}
 		if err := s.cancelFor(ctx, d, "it", n.Move, "the dataset is to be deleted"); err != nil {

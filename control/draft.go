@@ -22,6 +22,7 @@ type draft struct {
 	sessions     map[cluster.NodeID]store.Session
 	datasets     map[cluster.DatasetID]cluster.Dataset
 	applications map[string]cluster.Application
+	leases       map[cluster.DatasetID]cluster.Lease
 	touched      map[string]bool                // applications to check
 	former       map[string]cluster.Application // what those were
 	used         usedPorts
@@ -35,6 +36,7 @@ func newDraft(ctx context.Context, tx *store.Tx) (*draft, error) {
 		sessions:     map[cluster.NodeID]store.Session{},
 		datasets:     map[cluster.DatasetID]cluster.Dataset{},
 		applications: map[string]cluster.Application{},
+		leases:       map[cluster.DatasetID]cluster.Lease{},
 		touched:      map[string]bool{},
 		former:       map[string]cluster.Application{},
 	}
@@ -43,6 +45,7 @@ func newDraft(ctx context.Context, tx *store.Tx) (*draft, error) {
 		collect(ctx, tx, store.Sessions, d.sessions),
 		collect(ctx, tx, store.Datasets, d.datasets),
 		collect(ctx, tx, store.Applications, d.applications),
+		collect(ctx, tx, store.Leases, d.leases),
 	)
 }
 
@@ -193,6 +196,9 @@ func (d *draft) checkVolumes(a cluster.Application) error {
 		if s.Owner != a.Node {
 			return fmt.Errorf("%s: dataset %s is on node %s, the application is to run on node %s; move the dataset there first: %w",
 				field, s.Name, d.nodes[s.Owner].Name, d.nodes[a.Node].Name, cluster.ErrConflict)
+		}
+		if lease := d.leases[v.Dataset]; lease.Holder == api.HolderDocker {
+			return fmt.Errorf("%s: dataset %s is held on node %s for containers that Docker runs: %w", field, s.Name, d.nodes[lease.Node].Name, cluster.ErrConflict)
 		}
 		if v.ReadOnly {
 			continue

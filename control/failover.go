@@ -55,6 +55,9 @@ func (s *Service) failOver(ctx context.Context, by string, r api.FailOverRequest
 			return err
 		}
 		for _, id := range sets {
+			if err := d.endLease(ctx, d.datasets[id]); err != nil {
+				return err
+			}
 			if reply.Datasets[id], err = s.takeOver(ctx, d, id, to, by, r.MaxLoss); err != nil {
 				return err
 			}
@@ -79,6 +82,17 @@ func (s *Service) failOver(ctx context.Context, by string, r api.FailOverRequest
 		s.log.Warn("dataset failed over", "dataset", id, "node", reply.Node, "snapshot", c.Snapshot, "epoch", c.Epoch, "loss", c.Loss, "max_loss", r.MaxLoss, "by", by)
 	}
 	return reply, nil
+}
+
+// endLease lets go of a dataset whose holder's node is known to be off; without that, who holds it may be writing.
+func (d *draft) endLease(ctx context.Context, n cluster.Dataset) error {
+	if !fenced(d.nodes[n.Owner]) {
+		return d.unheld(ctx, n)
+	}
+	if _, held := d.leases[n.ID]; held {
+		store.Delete(d.tx, store.Leases.Under(string(n.ID)))
+	}
+	return nil
 }
 
 // allAsk refuses to take over by itself what does not ask for it, and anything in a store that nobody has confirmed.

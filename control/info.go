@@ -180,6 +180,9 @@ func (w *world) datasetInfos() []api.DatasetInfo {
 
 func (w *world) datasetInfo(d cluster.Dataset) api.DatasetInfo {
 	info := api.DatasetInfo{Dataset: d, Pending: w.pendingOn(datasetObject(d.ID))}
+	if lease, held := w.leases[d.ID]; held {
+		info.Lease = &lease
+	}
 	for _, name := range sortedKeys(w.applications) {
 		if slices.Contains(w.applications[name].DatasetIDs(), d.ID) {
 			info.UsedBy = append(info.UsedBy, name)

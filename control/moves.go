@@ -113,6 +113,9 @@ func (s *Service) startMove(ctx context.Context, d *draft, apps []string, sets [
 		if n.Rollback != nil {
 			return m, fmt.Errorf("dataset %s is being rolled back; try again: %w", n.Name, cluster.ErrConflict)
 		}
+		if err := d.unheld(ctx, n); err != nil {
+			return m, err
+		}
 		n.Move = m.ID
 		if err := d.putDataset(n); err != nil {
 			return m, err

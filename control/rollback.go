@@ -65,10 +65,8 @@ func (d *draft) mayRollBack(ctx context.Context, n cluster.Dataset, to cluster.K
 	if err := d.idle(ctx, "it", n.Move); err != nil {
 		return err
 	}
-	if lease, err := store.Get(ctx, d.tx, store.Leases.Under(string(n.ID))); ignoreNotFound(err) != nil {
+	if err := d.unheld(ctx, n); err != nil {
 		return err
-	} else if err == nil {
-		return fmt.Errorf("it is leased on node %s: %w", d.nodes[lease.Node].Name, cluster.ErrConflict)
 	}
 	storage, _, err := d.stored(ctx, n)
 	if err != nil {

@@ -111,7 +111,7 @@ func (s *Server) services(service *Service) api.Services {
 		j.Joiner = &pki.Joiner{Authority: s.Authority, Tokens: tokens{service.store, service.now}}
 	}
 	return api.Services{
-		Datasets: service, Snapshots: service, Schedules: service, Applications: service, Moves: service, Nodes: service,
+		Datasets: service, Snapshots: service, Schedules: service, Applications: service, Moves: service, Leases: service, Nodes: service,
 		Overview: service, Recovery: service, Joining: j,
 	}
 }

@@ -29,7 +29,7 @@ func (s *stage) userHandler() http.Handler {
 		return pki.Identity{Kind: pki.KindUser, User: "admin", Role: pki.RoleAdmin}, nil
 	}
 	return api.UserHandler(api.Services{
-		Datasets: s.service, Snapshots: s.service, Schedules: s.service, Applications: s.service, Moves: s.service, Nodes: s.service,
+		Datasets: s.service, Snapshots: s.service, Schedules: s.service, Applications: s.service, Moves: s.service, Leases: s.service, Nodes: s.service,
 		Overview: s.service, Recovery: s.service, Joining: control.Joining{},
 	}, admin, quiet())
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/flocker-project/flocker/cluster"
 	"github.com/flocker-project/flocker/container/docker"
 	"github.com/flocker-project/flocker/converge"
+	"github.com/flocker-project/flocker/dockerplugin"
 	"github.com/flocker-project/flocker/internal/filecopy"
 	"github.com/flocker-project/flocker/migrate"
 	"github.com/flocker-project/flocker/network"
@@ -160,7 +161,17 @@ func (o agentOptions) serve(ctx context.Context, conf agentConfig, creds *pki.Cr
 	if err != nil {
 		return fmt.Errorf("listen for other agents: %w", err)
 	}
-	return a.Serve(ctx, ln, creds)
+	plugin := dockerplugin.New(dockerplugin.Config{Node: creds.Identity().Node, Local: a, Control: link, Log: log})
+	toDocker, err := conf.Docker.listen(ctx)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.Serve(ctx, ln, creds) })
+	if toDocker != nil {
+		g.Go(func() error { return plugin.Serve(ctx, toDocker) })
+	}
+	return g.Wait()
 }
 
 // self is how this node presents itself.

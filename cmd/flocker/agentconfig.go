@@ -3,11 +3,14 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 
@@ -15,6 +18,7 @@ import (
 
 	"github.com/flocker-project/flocker/api"
 	"github.com/flocker-project/flocker/cluster"
+	"github.com/flocker-project/flocker/dockerplugin"
 )
 
 const maxAgentConfig = 1 << 20
@@ -28,6 +32,21 @@ type agentConfig struct {
 	// Backends are the node's back ends beside that, by name.
 	Backends map[string]storageConfig `yaml:"backends,omitempty"`
 	Node     nodeConfig               `yaml:"node,omitempty"`
+	Docker   dockerPluginConfig       `yaml:"docker_plugin,omitempty"`
+}
+
+// dockerPluginConfig is how this node's Docker reaches its volumes.
+type dockerPluginConfig struct {
+	Socket   string `yaml:"socket,omitempty"` // empty is where Docker looks for a driver named flocker
+	Disabled bool   `yaml:"disabled,omitempty"`
+}
+
+// listen makes the socket; nil where there is to be none.
+func (c dockerPluginConfig) listen(ctx context.Context) (net.Listener, error) {
+	if c.Disabled {
+		return nil, nil
+	}
+	return dockerplugin.Listen(ctx, cmp.Or(c.Socket, dockerplugin.DefaultSocket))
 }
 
 type controlConfig struct {
@@ -106,6 +125,9 @@ func (c agentConfig) check() error {
 	}
 	if _, err := netip.ParseAddr(c.Node.Address); c.Node.Address != "" && err != nil {
 		bad("node.address", "%q is no IP address", c.Node.Address)
+	}
+	if s := c.Docker.Socket; s != "" && !filepath.IsAbs(s) {
+		bad("docker_plugin.socket", "%q is no absolute path", s)
 	}
 	c.checkStorages(bad)
 	return errors.Join(errs...)

@@ -16,6 +16,9 @@ import (
 	"github.com/flocker-project/flocker/container"
 )
 
+// localDriver is Docker's own for volumes.
+const localDriver = "local"
+
 // foreign describes containers that are not ours and matter: the running ones that publish ports or see folders of the host, directly or
 // through a volume bound to one, and all that have a name which we would give.
 func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) ([]container.Found, error) {
@@ -33,23 +36,29 @@ func (e *Engine) foreign(ctx context.Context, others []dockercontainer.Summary) 
 		}
 	}
 	for _, c := range running {
-		var sources []string
-		for _, m := range c.Mounts {
-			switch m.Type {
-			case dockermount.TypeBind:
-				sources = append(sources, m.Source)
-			case dockermount.TypeVolume:
-				if device := devices[m.Name]; device != "" {
-					sources = append(sources, device)
-				}
-			default: // the others are not of the host's filesystem
-			}
-		}
-		if ports := publishedPorts(c); len(sources)+len(ports) > 0 {
-			found = append(found, container.Found{Name: foreignName(c), Mounts: sources, Published: ports})
+		f := container.Found{Name: foreignName(c), Published: publishedPorts(c)}
+		f.Mounts, f.Volumes = dataOf(c, devices)
+		if len(f.Mounts)+len(f.Volumes)+len(f.Published) > 0 {
+			found = append(found, f)
 		}
 	}
 	return found, nil
+}
+
+// dataOf are the host's folders that a container sees, and the volumes that it has of us. Where those are mounted Docker does not list.
+func dataOf(c dockercontainer.Summary, devices map[string]string) (sources, volumes []string) {
+	for _, m := range c.Mounts {
+		switch {
+		case m.Type == dockermount.TypeBind:
+			sources = append(sources, m.Source)
+		case m.Type == dockermount.TypeVolume && m.Driver == container.VolumeDriver:
+			volumes = append(volumes, m.Name)
+		case m.Type == dockermount.TypeVolume && m.Driver == localDriver && devices[m.Name] != "":
+			sources = append(sources, devices[m.Name])
+		default: // the others are not of the host's filesystem
+		}
+	}
+	return sources, volumes
 }
 
 // publishedPorts are each port of the host once; Docker lists one for each address.
@@ -69,13 +78,14 @@ func (e *Engine) volumeDevices(ctx context.Context, running []dockercontainer.Su
 	used := false
 	for _, c := range running {
 		for _, m := range c.Mounts {
-			used = used || m.Type == dockermount.TypeVolume
+			used = used || m.Type == dockermount.TypeVolume && m.Driver == localDriver
 		}
 	}
 	if !used {
 		return nil, nil
 	}
-	volumes, err := e.api.VolumeList(ctx, client.VolumeListOptions{})
+	// Without the filter the engine asks every plug-in: our own, which may be starting with this, and others', which may hang.
+	volumes, err := e.api.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("driver", localDriver)})
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}

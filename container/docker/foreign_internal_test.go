@@ -25,3 +25,21 @@ func TestPublishedPortsOfOtherContainers(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A volume of ours has no folder in Docker's list, and that of another driver's is not ours to know.
+func TestDataOfOtherContainers(t *testing.T) {
+	sources, volumes := dataOf(dockercontainer.Summary{Mounts: []dockercontainer.MountPoint{
+		{Type: "bind", Source: "/srv"},
+		{Type: "volume", Name: "db", Driver: "flocker"},
+		{Type: "volume", Name: "bound", Driver: "local", Source: "/var/lib/docker/volumes/bound/_data"},
+		{Type: "volume", Name: "own", Driver: "local", Source: "/var/lib/docker/volumes/own/_data"},
+		{Type: "volume", Name: "bound", Driver: "theirs"},
+		{Type: "tmpfs"},
+	}}, map[string]string{"bound": "/flocker/x"})
+	if diff := cmp.Diff([]string{"/srv", "/flocker/x"}, sources); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"db"}, volumes); diff != "" {
+		t.Error(diff)
+	}
+}

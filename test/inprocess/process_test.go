@@ -33,6 +33,9 @@ type process struct {
 	cancel context.CancelFunc
 	done   chan struct{} // it has ended, or what was left of it has unwound
 
+	agent *agent.Agent
+	link  *api.AgentClient
+
 	mu    sync.Mutex
 	conns []net.Conn // for streams to other nodes
 }
@@ -92,6 +95,7 @@ func (n *node) start() {
 		},
 		Log: n.w.log.of(n.name),
 	})
+	p.agent, p.link = a, link
 	go func() {
 		defer close(p.done)
 		defer link.Close()
