@@ -109,6 +109,21 @@ func (c *Client) DeleteDataset(ctx context.Context, ref string) (cluster.Dataset
 	return send[cluster.Dataset](ctx, c, http.MethodDelete, nil, false, "datasets", ref)
 }
 
+// Leases lists who holds which dataset where it is.
+func (c *Client) Leases(ctx context.Context) ([]cluster.Lease, error) {
+	return get[[]cluster.Lease](ctx, c, "leases")
+}
+
+// AcquireLease holds a dataset on its node. It may be repeated.
+func (c *Client) AcquireLease(ctx context.Context, r LeaseRequest) (cluster.Lease, error) {
+	return send[cluster.Lease](ctx, c, http.MethodPost, r, true, "leases")
+}
+
+// ReleaseLease lets go of a dataset, whoever holds it. It may be repeated.
+func (c *Client) ReleaseLease(ctx context.Context, dataset string) (cluster.Lease, error) {
+	return send[cluster.Lease](ctx, c, http.MethodDelete, nil, true, "leases", dataset)
+}
+
 // CopyDataset makes a new dataset of another's files, in another back end.
 func (c *Client) CopyDataset(ctx context.Context, ref string, r CopyRequest) (cluster.Dataset, error) {
 	return send[cluster.Dataset](ctx, c, http.MethodPost, r, false, "datasets", ref, "copies")

@@ -242,6 +242,9 @@ func (p printer) dataset(d api.DatasetInfo) error {
 		t.row("Snapshots:", fmt.Sprintf("%d; see \"flocker snapshot ls %s\"", len(d.Snapshots), d.Name))
 	}
 	t.row("Used by:", strings.Join(d.UsedBy, ", "))
+	if d.Lease != nil {
+		t.row("Held by:", d.Lease.Holder)
+	}
 	for _, key := range slices.Sorted(maps.Keys(d.Metadata)) {
 		t.row("Metadata:", key+"="+d.Metadata[key])
 	}

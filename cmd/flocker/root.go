@@ -43,7 +43,7 @@ A control service keeps what the cluster should be; an agent on every node makes
 		}
 	}
 	add("use", newDeployCommand(), newMoveCommand(), newMovesCommand(), newStatusCommand(), newAppCommand(),
-		newDatasetCommand(), newSnapshotCommand(), newNodeCommand(), newBackendCommand(), newEventsCommand(), newVersionCommand())
+		newDatasetCommand(), newSnapshotCommand(), newLeaseCommand(), newNodeCommand(), newBackendCommand(), newEventsCommand(), newVersionCommand())
 	add("make", newInitCommand(), newTokenCommand(), newJoinCommand(), newLeaveCommand(), newCACommand(), newConfirmRestoreCommand(), newDevCommand())
 	add("run", newControlCommand(), newAgentCommand(), newBlockstoreCommand())
 	strict(root)
