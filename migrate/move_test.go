@@ -103,6 +103,9 @@ func TestDifferenceToWhatWasUndoneIsOneToAnOlderSnapshot(t *testing.T) {
 
 // What has arrived when a stream breaks off for good is not sent again.
 func TestACopyThatBrokeOffGoesOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("copies 20 MB, which takes more than ten seconds with the race detector")
+	}
 	w := newWorld(t)
 	var broken, rests atomic.Int32
 	w.machines[alpha].answer = func(op string, id cluster.DatasetID) error {
