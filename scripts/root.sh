@@ -35,3 +35,10 @@ as_built() {
 	flags=$(go env GOFLAGS)
 	export CGO_ENABLED=0 GOFLAGS="$flags -trimpath"
 }
+
+# Where this machine gets its own Debian release from, which has the others too: it may reach no other place. Nothing on another system.
+own_mirror() {
+	local release
+	release=$(. /etc/os-release && [ "${ID:-}" = debian ] && echo "${VERSION_CODENAME:-}") || return 0
+	apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | awk -v release="$release" '$2 == release {print $1; exit}'
+}

@@ -67,8 +67,7 @@ add_backports() {
 	release=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
 	[ "$release" = "debian bookworm" ] || return 0
 	say "adding bookworm-backports to apt's sources: Debian 12's own Go is too old"
-	# Where this machine gets its own release from; a machine may reach no other place.
-	mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | awk '$2 == "bookworm" {print $1; exit}')
+	mirror=$(own_mirror)
 	[ -n "$mirror" ] || die "apt has no source of Debian 12 itself; install Go $(wanted_go) or later: https://go.dev/dl/"
 	echo "deb $mirror bookworm-backports main" |
 		as_root tee /etc/apt/sources.list.d/flocker-go.list >/dev/null

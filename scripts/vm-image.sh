@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/root.sh"
 
 release=bookworm
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror=${DEBIAN_MIRROR:-$(own_mirror)} # without one, the one that debootstrap knows
 image=$1
 if [ -e "$image" ]; then exit 0; fi
 
@@ -29,7 +29,7 @@ mkdir -p "$root"
 install() { chroot "$root" env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get install -y -q --no-install-recommends "$@"; }
 
 make_root() {
-	debootstrap --variant=minbase --components=main,contrib --include=ca-certificates,kmod,udev "$release" "$root" "$mirror"
+	debootstrap --variant=minbase --components=main,contrib --include=ca-certificates,kmod,udev "$release" "$root" ${mirror:+"$mirror"}
 	# Nothing is started while packages are installed.
 	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 	chmod +x "$root/usr/sbin/policy-rc.d"
